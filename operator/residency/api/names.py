@@ -1,0 +1,107 @@
+"""Every label, annotation, object name, denial code and condition reason, once.
+
+Nothing here computes; whoever needs one of these words imports it from here.
+"""
+
+from enum import StrEnum
+from typing import Final, NewType
+
+ClassificationName = NewType("ClassificationName", str)
+"""The ``metadata.name`` of a DataClassification: a label value, 1 to 63 characters."""
+
+GROUP: Final = "residency.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "DataClassification"
+PLURAL: Final = "dataclassifications"
+# Names of classifications that start so are Residency's own: the canary's, say.
+RESERVED_PREFIX: Final = "residency-"
+
+# A label on namespaces, an annotation on pods and pod templates.
+CLASSIFICATION: Final = f"{GROUP}/classification"
+# What the mutating policies leave on what they placed: which classifications did it.
+PLACED_BY: Final = f"{GROUP}/placed-by"
+# On a DaemonSet: the terms that Residency wrote into its template, so that it may replace them.
+PLACED_TERMS: Final = f"{GROUP}/placed-terms"
+# The same for tolerations.
+PLACED_TOLERATIONS: Final = f"{GROUP}/placed-tolerations"
+# On the compiled policies: which catalogue they were compiled from.
+REVISION: Final = f"{GROUP}/revision"
+# The taint that keeps others off sovereign pools.
+SOVEREIGN: Final = f"{GROUP}/sovereign"
+
+FINALIZER: Final = f"{GROUP}/in-use"
+FIELD_MANAGER: Final = "residency-controller"
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+
+# kubelets may not set labels below a `*.node-restriction.kubernetes.io/` prefix (NodeRestriction).
+FACT_PREFIX: Final = "residency.node-restriction.kubernetes.io/"
+
+
+class Fact(StrEnum):
+    """A node fact: a label that is true of the machine."""
+
+    COUNTRY = FACT_PREFIX + "country"
+    SUBDIVISION = FACT_PREFIX + "subdivision"
+    PROVIDER = FACT_PREFIX + "provider"
+    CONTROLLED_FROM = FACT_PREFIX + "controlled-from"
+    DEPLOYMENT_MODEL = FACT_PREFIX + "deployment-model"
+    SEAL = FACT_PREFIX + "seal"
+
+
+class Code(StrEnum):
+    """Why something was refused; documented one by one in docs/denials.md."""
+
+    CONTRADICTION = "RES-101"
+    NODE_NAME = "RES-102"
+    UNKNOWN_CLASSIFICATION = "RES-103"
+    TOO_MANY_TERMS = "RES-104"
+    NOT_PLACED = "RES-105"
+    MISPLACED_ANNOTATION = "RES-106"
+    DAEMONSET_AFFINITY = "RES-107"
+    CLASSIFICATION_IN_USE = "RES-108"
+    EXCLUDED_NAMESPACE = "RES-109"
+
+
+class PolicyName(StrEnum):
+    """The compiled admission policies, and their bindings, which have the same names.
+
+    RBAC carries these as ``resourceNames``: a new one goes into the chart too.
+    """
+
+    PLACE_PODS = "residency-place-pods"
+    PLACE_ANNOTATED_PODS = "residency-place-annotated-pods"
+    PLACE_DAEMONSETS = "residency-place-daemonsets"
+    PLACE_ANNOTATED_DAEMONSETS = "residency-place-annotated-daemonsets"
+    GUARD_PODS = "residency-guard-pods"
+    GUARD_ANNOTATED_PODS = "residency-guard-annotated-pods"
+    GUARD_TEMPLATES = "residency-guard-templates"
+    GUARD_ANNOTATED_TEMPLATES = "residency-guard-annotated-templates"
+    GUARD_NAMESPACES = "residency-guard-namespaces"
+    GUARD_CLASSIFICATIONS = "residency-guard-classifications"
+
+
+class Condition(StrEnum):
+    """Condition types in the status of a DataClassification."""
+
+    READY = "Ready"
+    """Compiled and seen to be in force; says nothing of whether everything complies."""
+    ENFORCED = "Enforced"
+    """Ready, and no pod from before is waiting without the placement."""
+
+
+class Reason(StrEnum):
+    """Condition reasons in the status of a DataClassification."""
+
+    IN_FORCE = "InForce"
+    NOT_YET_IN_FORCE = "NotYetInForce"
+    INVALID = "Invalid"
+    UNKNOWN_INCLUDE = "UnknownInclude"
+    INCLUDE_CYCLE = "IncludeCycle"
+    CONTRADICTORY = "Contradictory"
+    TOO_MANY_ALTERNATIVES = "TooManyAlternatives"
+    DOES_NOT_FIT = "DoesNotFit"
+    IN_USE = "InUse"
+    NONE_WAITING = "NoneWaiting"
+    PODS_WAITING = "PodsWaiting"
+    NOT_READY = "NotReady"
