@@ -24,6 +24,8 @@ PLACED_BY: Final = f"{GROUP}/placed-by"
 PLACED_TERMS: Final = f"{GROUP}/placed-terms"
 # The same for tolerations.
 PLACED_TOLERATIONS: Final = f"{GROUP}/placed-tolerations"
+# The label of the canary namespace; no DataClassification can have this name.
+CANARY: Final = "residency-canary"
 # On the compiled policies: which catalogue they were compiled from.
 REVISION: Final = f"{GROUP}/revision"
 # The taint that keeps others off sovereign pools.

@@ -1,0 +1,1 @@
+"""The doors: argument parsing and wiring only."""

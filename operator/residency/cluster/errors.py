@@ -1,0 +1,37 @@
+"""What can go wrong between us and an API server."""
+
+from http import HTTPStatus
+
+
+class ConfigurationError(Exception):
+    """There is no usable way to a cluster; the text says what was looked at and what would do."""
+
+
+class Unreachable(Exception):
+    """No answer came from the API server: connection, TLS or time."""
+
+
+class ApiError(Exception):
+    """The API server answered, and said no."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        """Keep the three fields of a Kubernetes ``Status`` that matter."""
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the object, or the kind itself, does not exist."""
+        return self.status == HTTPStatus.NOT_FOUND
+
+    @property
+    def conflict(self) -> bool:
+        """Whether somebody else wrote the object since it was read."""
+        return self.status == HTTPStatus.CONFLICT and self.reason != "AlreadyExists"
+
+    @property
+    def expired(self) -> bool:
+        """Whether a list took longer than the API server remembers its beginning."""
+        return self.status == HTTPStatus.GONE

@@ -1,0 +1,1 @@
+"""Where kopf, the Lease and the reconciliation live; thin."""

@@ -1,0 +1,215 @@
+"""From DataClassifications as they were read to the catalogue that is compiled: pure.
+
+Nothing that one of them says can hurt another: what cannot be read or resolved keeps the placement that was last in
+force (its status remembers it), or, never having had one, is left out, so that what names it is refused.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from residency.api.classification import DataClassification, DataClassificationSpec, ResolvedPlacement
+from residency.api.countries import COUNTRY_SETS
+from residency.api.names import ClassificationName, Reason
+from residency.api.schema import describe
+from residency.core.catalogue import Unresolved, resolve, restore
+from residency.core.judge import Catalogue
+from residency.core.placement import Classification, Placement, Toleration
+from residency.core.requirements import Operator, Requirement
+from residency.policy.compile import CompiledPolicies, DoesNotFit
+
+Json = Mapping[str, Any]
+Compile = Callable[[Catalogue], CompiledPolicies]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One DataClassification and what has become of it."""
+
+    name: ClassificationName
+    raw: Json
+    includes: tuple[str, ...]
+    country_sets: tuple[str, ...]
+    wanted: Classification | None
+    """What its spec says, when that can be resolved."""
+    last_good: Classification | None
+    """What its status says was in force last."""
+    problem: Unresolved | None
+
+    @property
+    def metadata(self) -> Json:
+        """The metadata as read."""
+        metadata: Json = self.raw["metadata"]
+        return metadata
+
+    @property
+    def generation(self) -> int:
+        """Which version of the spec was read."""
+        return int(self.metadata.get("generation") or 0)
+
+    @property
+    def status(self) -> Json:
+        """The status as read."""
+        return _mapping(self.raw.get("status"))
+
+    @property
+    def deleting(self) -> bool:
+        """Whether somebody has deleted it; it stays compiled until it is gone."""
+        return bool(self.metadata.get("deletionTimestamp"))
+
+    @property
+    def good_generation(self) -> int:
+        """Which generation was in force last; 0 where none ever was."""
+        return int(_mapping(self.status.get("placement")).get("generation") or 0) if self.last_good else 0
+
+    @property
+    def compiled(self) -> Classification | None:
+        """What goes into the policies."""
+        return self.last_good if self.problem else self.wanted
+
+    @property
+    def changed(self) -> bool:
+        """Whether its spec asks for another placement than the one that was in force last."""
+        return self.wanted is not None and (self.last_good is None or self.wanted.placement != self.last_good.placement)
+
+    def held_back(self, problem: Unresolved) -> "Entry":
+        """Keep to what was in force before, for this reason."""
+        return replace(self, problem=problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What ought to be in force."""
+
+    entries: tuple[Entry, ...]
+    compiled: CompiledPolicies | None
+    """None where not even what was in force before can be compiled: the policies are left as they are."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The classifications that are compiled in."""
+        return _catalogue(self.entries)
+
+
+def plan(objects: Iterable[Json], compile_: Compile) -> Plan:
+    """Resolve and compile all that can be."""
+    entries = read(objects)
+    try:
+        return Plan(entries, compile_(_catalogue(entries)))
+    except DoesNotFit as error:
+        problem = Unresolved(Reason.DOES_NOT_FIT, f"does not fit into the admission policies: {error}")
+    kept = tuple(entry.held_back(problem) if entry.changed and not entry.problem else entry for entry in entries)
+    try:
+        return Plan(kept, compile_(_catalogue(kept)))
+    except DoesNotFit:
+        return Plan(tuple(entry if entry.problem else entry.held_back(problem) for entry in kept), None)
+
+
+def read(objects: Iterable[Json]) -> tuple[Entry, ...]:
+    """Parse and resolve, each for itself; sorted by name."""
+    raws = {ClassificationName(raw["metadata"]["name"]): raw for raw in objects}
+    parsed = {name: _parse(raw) for name, raw in sorted(raws.items())}
+    specs = {name: spec for name, spec in parsed.items() if isinstance(spec, DataClassificationSpec)}
+    resolved = resolve(specs)
+    entries = []
+    for name, spec in parsed.items():
+        outcome = spec if isinstance(spec, Unresolved) else resolved[name]
+        entries.append(
+            Entry(
+                name=name,
+                raw=raws[name],
+                includes=_includes(raws[name]),
+                country_sets=() if isinstance(spec, Unresolved) else _country_sets(name, specs),
+                wanted=outcome if isinstance(outcome, Classification) else None,
+                last_good=_last_good(name, raws[name]),
+                problem=outcome if isinstance(outcome, Unresolved) else None,
+            )
+        )
+    return tuple(entries)
+
+
+def placement_json(entry: Entry) -> dict[str, Any]:
+    """Write the compiled placement as the status has it."""
+    compiled = entry.compiled
+    if compiled is None:
+        raise ValueError(f"{entry.name} is not compiled")
+    return {
+        "generation": entry.good_generation if entry.problem else entry.generation,
+        "alternatives": [{"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives],
+        "tolerations": [toleration.to_dict() for toleration in compiled.placement.tolerations],
+    }
+
+
+def country_sets_json(entry: Entry) -> list[dict[str, str]]:
+    """Say which version of each country set was used; what is kept from before keeps saying it."""
+    if entry.problem:
+        before = entry.status.get("countrySets")
+        return [dict(item) for item in before] if isinstance(before, list) else []
+    known = {str(name): country_set.version for name, country_set in COUNTRY_SETS.items()}
+    return [{"name": name, "version": known[name]} for name in entry.country_sets]
+
+
+def _catalogue(entries: Sequence[Entry]) -> dict[ClassificationName, Classification]:
+    return {entry.name: entry.compiled for entry in entries if entry.compiled is not None}
+
+
+def _parse(raw: Json) -> DataClassificationSpec | Unresolved:
+    # Without the status: rubbish in there is no reason to distrust what people wrote.
+    written = {key: raw[key] for key in ("apiVersion", "kind", "metadata", "spec") if key in raw}
+    try:
+        return DataClassification.parse(written).spec
+    except ValidationError as error:
+        return Unresolved(Reason.INVALID, describe(error))
+
+
+def _includes(raw: Json) -> tuple[str, ...]:
+    """Who is included, even by what cannot be read: nobody's rules should be deleted from under it."""
+    includes = _mapping(raw.get("spec")).get("includes")
+    return tuple(name for name in includes if isinstance(name, str)) if isinstance(includes, list) else ()
+
+
+def _country_sets(name: ClassificationName, specs: Mapping[ClassificationName, DataClassificationSpec]) -> tuple[str, ...]:
+    used: set[str] = set()
+    seen: set[ClassificationName] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in specs:
+            continue
+        seen.add(current)
+        waiting += map(ClassificationName, specs[current].includes)
+        for alternative in specs[current].nodes.any_of if specs[current].nodes else ():
+            used.update(map(str, (*alternative.country_sets, *alternative.controlled_from_sets)))
+    return tuple(sorted(used))
+
+
+def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
+    """Read the placement that the status remembers; rubbish is no memory at all."""
+    try:
+        remembered = ResolvedPlacement.parse(_mapping(raw.get("status")).get("placement"))
+        placement = Placement(
+            tuple(
+                tuple(Requirement(r.key, Operator(r.operator), tuple(r.values)) for r in one.requirements)
+                for one in remembered.alternatives
+            ),
+            tuple(
+                Toleration(t.key, str(t.operator), t.value or "", str(t.effect or "")) for t in remembered.tolerations
+            ),
+        )
+    except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not
+        return None
+    if not placement.alternatives:
+        return None
+    title = _mapping(raw.get("spec")).get("title")
+    return restore(name, title if isinstance(title, str) else str(name), (), placement)
+
+
+def _requirement(requirement: Requirement) -> dict[str, Any]:
+    written: dict[str, Any] = {"key": requirement.key, "operator": str(requirement.operator)}
+    return written | {"values": list(requirement.values)} if requirement.values else written
+
+
+def _mapping(value: Any) -> Json:
+    return value if isinstance(value, Mapping) else {}

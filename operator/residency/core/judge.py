@@ -1,0 +1,237 @@
+"""The judge: may this workload be what it is, does it need placement, or is it refused, and why.
+
+The same rules are compiled into CEL by ``residency.policy``; ``tests/e2e/test_one_judge.py`` holds the two together.
+
+How terms are crossed (``cross``), with ``nodeSelector`` counting for every term:
+
+=============================  ==================================================================
+a term                         becomes
+=============================  ==================================================================
+empty                          itself: it matches no node, adding to it would make it match some
+implies an alternative         itself
+otherwise                      one term for each alternative it can be met together with, with
+                               the requirements it lacks added; none where there is no such
+=============================  ==================================================================
+
+A pod without required node affinity is as one term that says nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from residency.api.names import ClassificationName, Code
+from residency.core import messages
+from residency.core.placement import MAX_TERMS, Alternative, Classification, Placement, Toleration
+from residency.core.requirements import Operator, Requirement, accepts, implies, satisfiable
+from residency.core.workload import PodToleration, PodView, Term
+
+Catalogue = Mapping[ClassificationName, Classification]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Somebody's claim to a classification: the namespace's label or the pod's annotation."""
+
+    subject: str
+    name: ClassificationName
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is to be written so that nothing is missing: all terms (None: none are needed), and the tolerations to add."""
+
+    terms: tuple[Term, ...] | None
+    tolerations: tuple[Toleration, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Refused, and why."""
+
+    code: Code
+    message: str
+
+
+Verdict = Untouched | Place | Denied
+
+
+def asks(namespace: str, label: str | None, annotation: str | None) -> tuple[Ask, ...]:
+    """Which classifications a pod is under: its namespace's first, then its own where that differs."""
+    of_namespace = () if label is None else (Ask(messages.namespace_subject(namespace), ClassificationName(label)),)
+    own = annotation is not None and annotation != label
+    of_pod = (Ask(messages.ANNOTATION_SUBJECT, ClassificationName(annotation)),) if own and annotation is not None else ()
+    return of_namespace + of_pod
+
+
+def judge_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str = "spec") -> Verdict:
+    """Judge a pod, or a template, before anything was written into it.
+
+    ``path`` is where its pod spec stands in the object that people wrote.
+    """
+    if not asked:
+        return Untouched()
+    refused = _refused_at_once(pod, asked, catalogue, path)
+    if refused:
+        return refused
+    classes = [catalogue[ask.name] for ask in asked]
+    terms = cross_all(pod, classes)
+    if terms is not None and not any(not term.empty for term in terms):
+        return _contradiction(pod, asked, classes, path)
+    if terms is not None and len(terms) > MAX_TERMS:
+        return _too_many(asked, classes, path, len(terms))
+    tolerations = missing_tolerations(pod.tolerations, (c.placement for c in classes))
+    if terms == pod.terms and not tolerations:
+        return Untouched()
+    return Place(terms, tolerations)
+
+
+def guard_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str = "spec") -> Denied | None:
+    """Judge a pod as it is about to be stored: None where it cannot run outside what is asked."""
+    verdict = judge_pod(pod, asked, catalogue, path)
+    match verdict:
+        case Denied():
+            return verdict
+        case Place(terms=terms) if terms != pod.terms:
+            classification, subject = catalogue[asked[0].name], asked[0].subject
+            return Denied(Code.NOT_PLACED, messages.NOT_PLACED.format(path=path, **class_fields(classification, subject)))
+    return None
+
+
+def cross_all(pod: PodView, classes: Iterable[Classification]) -> tuple[Term, ...] | None:
+    """Cross a pod's terms with every classification's alternatives; None where it has no affinity and needs none."""
+    terms = pod.terms
+    for classification in classes:
+        terms = cross(terms, pod.node_selector, classification.placement.alternatives)
+    return terms
+
+
+def cross(
+    terms: tuple[Term, ...] | None, node_selector: Mapping[str, str], alternatives: tuple[Alternative, ...]
+) -> tuple[Term, ...] | None:
+    """Cross terms with alternatives by the table above."""
+    if terms is None:
+        nothing = Term()
+        return None if _satisfied(nothing, node_selector, alternatives) else _expand(nothing, node_selector, alternatives)
+    crossed = (
+        (term,) if term.empty or _satisfied(term, node_selector, alternatives) else _expand(term, node_selector, alternatives)
+        for term in terms
+    )
+    return tuple(chain.from_iterable(crossed))
+
+
+def _satisfied(term: Term, node_selector: Mapping[str, str], alternatives: tuple[Alternative, ...]) -> bool:
+    return any(not _missing(term, node_selector, alternative) for alternative in alternatives)
+
+
+def _expand(term: Term, node_selector: Mapping[str, str], alternatives: tuple[Alternative, ...]) -> tuple[Term, ...]:
+    return tuple(
+        replace(term, expressions=term.expressions + _missing(term, node_selector, alternative))
+        for alternative in alternatives
+        if _dead_key(term, node_selector, alternative) is None
+    )
+
+
+def _missing(term: Term, node_selector: Mapping[str, str], alternative: Alternative) -> tuple[Requirement, ...]:
+    """Which requirements neither the node selector nor a single expression of the term implies."""
+    return tuple(
+        asked
+        for asked in alternative
+        if not (asked.key in node_selector and accepts(asked, node_selector[asked.key]))
+        and not any(implies(mine, asked) for mine in term.expressions)
+    )
+
+
+def _dead_key(term: Term, node_selector: Mapping[str, str], alternative: Alternative) -> str | None:
+    """The first key of the alternative of which no value passes all that is said about it; None: the term lives.
+
+    Keys that the alternative does not speak of are not Residency's concern, whatever the term says about them.
+    """
+    for asked in alternative:
+        together = [r for r in (*alternative, *term.expressions) if r.key == asked.key]
+        if asked.key in node_selector:
+            together.append(Requirement(asked.key, Operator.IN, (node_selector[asked.key],)))
+        if len(together) > 1 and not satisfiable(together):
+            return asked.key
+    return None
+
+
+def missing_tolerations(
+    tolerations: Sequence[PodToleration], placements: Iterable[Placement]
+) -> tuple[Toleration, ...]:
+    """Which tolerations of the placements a pod does not have yet."""
+    needed = dict.fromkeys(toleration for placement in placements for toleration in placement.tolerations)
+    return tuple(need for need in needed if not any(covers(has, need) for has in tolerations))
+
+
+def covers(has: PodToleration, need: Toleration) -> bool:
+    """Whether a pod's toleration tolerates, for ever, all that the needed one does."""
+    key = has.key == need.key or (not has.key and has.operator == "Exists")
+    value = has.operator == "Exists" or (has.operator == need.operator and has.value == need.value)
+    return key and value and has.effect in ("", need.effect) and has.seconds is None
+
+
+def _refused_at_once(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str) -> Denied | None:
+    for ask in asked:
+        if ask.name not in catalogue:
+            return unknown(ask)
+    if pod.node_name:
+        fields = class_fields(catalogue[asked[0].name], asked[0].subject)
+        return Denied(Code.NODE_NAME, messages.NODE_NAME.format(path=path, node=pod.node_name, **fields))
+    return None
+
+
+def unknown(ask: Ask) -> Denied:
+    """Refuse what names a classification that is not in force."""
+    return Denied(
+        Code.UNKNOWN_CLASSIFICATION, messages.UNKNOWN_CLASSIFICATION.format(subject=ask.subject, name=ask.name)
+    )
+
+
+def class_fields(classification: Classification, subject: str) -> dict[str, str]:
+    """The fields of a message that say who asks for what, and why."""
+    return {
+        "subject": subject,
+        "name": classification.name,
+        "title": messages.titled(classification.name, classification.title),
+        "why": classification.why,
+    }
+
+
+def _too_many(asked: Sequence[Ask], classes: Sequence[Classification], path: str, count: int) -> Denied:
+    fields = class_fields(classes[0], asked[0].subject)
+    message = messages.TOO_MANY_TERMS.format(path=path, count=count, most=MAX_TERMS, **fields)
+    return Denied(Code.TOO_MANY_TERMS, message)
+
+
+def _contradiction(pod: PodView, asked: Sequence[Ask], classes: Sequence[Classification], path: str) -> Denied:
+    """Say which of the classifications no term can be met with, and what stands against it."""
+    first = next((term for term in pod.terms or (Term(),) if pod.terms is None or not term.empty), None)
+    if first is None:
+        return Denied(Code.CONTRADICTION, messages.ONLY_EMPTY_TERMS.format(path=path, name=classes[0].name))
+    for ask, classification in zip(asked, classes, strict=True):
+        terms = cross(pod.terms, pod.node_selector, classification.placement.alternatives)
+        if terms is not None and all(term.empty for term in terms):
+            return _conflict(pod, first, ask, classification, path)
+    fields = class_fields(classes[0], asked[0].subject)
+    message = messages.CONFLICTING_CLASSIFICATIONS.format(path=path, other=asked[-1].name, **fields)
+    return Denied(Code.CONTRADICTION, message)
+
+
+def _conflict(pod: PodView, term: Term, ask: Ask, classification: Classification, path: str) -> Denied:
+    alternative = classification.placement.alternatives[0]
+    key = _dead_key(term, pod.node_selector, alternative)
+    if key is None:
+        raise AssertionError("the first term lives with the first alternative, so there is no contradiction")
+    value = pod.node_selector.get(key)
+    if value is not None and not all(accepts(r, value) for r in alternative if r.key == key):
+        stands = messages.asks_selector(path, key, value)
+    else:
+        stands = messages.asks_affinity(path, next(e for e in term.expressions if e.key == key))
+    fields = class_fields(classification, ask.subject) | {"allows": dict(classification.allows)[key]}
+    return Denied(Code.CONTRADICTION, messages.CONTRADICTION.format(asks=stands, **fields))

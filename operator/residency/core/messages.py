@@ -1,0 +1,171 @@
+"""What people read when something is refused: one line each, under 1 KB, the same in Python and in CEL.
+
+A template has named fields. Python fills them with ``str.format``; ``residency.policy`` splits the same
+template into a CEL concatenation. Order: what is refused and where it stands, what the classification
+allows, the fix, the legal reference, a code, where to read more.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from residency.api.countries import COUNTRY_SETS
+from residency.api.names import CLASSIFICATION, FACT_PREFIX, Code, Fact
+from residency.core.requirements import Operator, Requirement
+
+_SHOWN = 2
+_TITLE_LENGTH = 80
+_REFERENCE_LENGTH = 200
+_ALLOWS_LENGTH = 240
+_REQUIRES_LENGTH = 400
+
+_MORE: Final = "{code}; more: kubectl describe dcl {name}"
+
+CONTRADICTION: Final = (
+    "Not allowed to run there: {asks}, but {subject} is {title}, which allows {allows}. "
+    "Fix: remove it, or ask for what is allowed.{why} " + _MORE.replace("{code}", Code.CONTRADICTION)
+)
+CONFLICTING_CLASSIFICATIONS: Final = (
+    "Not allowed to run anywhere: {path} together with {subject}, which is {title}, and the annotation "
+    + CLASSIFICATION
+    + " {other} leaves no node that satisfies all of them. Fix: change the affinity or the annotation, or use another namespace.{why} "
+    + _MORE.replace("{code}", Code.CONTRADICTION)
+)
+ONLY_EMPTY_TERMS: Final = (
+    "Not allowed to run anywhere: {path}.affinity.nodeAffinity has only empty nodeSelectorTerms, which match no node. "
+    "Fix: remove them. " + _MORE.replace("{code}", Code.CONTRADICTION)
+)
+NODE_NAME: Final = (
+    "Not allowed to choose the node itself: {path}.nodeName is {node}, which passes by the scheduler, but {subject} is {title}. "
+    "Fix: remove nodeName; to aim at one node use a nodeSelector on kubernetes.io/hostname.{why} "
+    + _MORE.replace("{code}", Code.NODE_NAME)
+)
+UNKNOWN_CLASSIFICATION: Final = (
+    "Unknown classification: {subject} says {name}, but no DataClassification of that name is in force, so nothing may run. "
+    "Fix: use one that is (kubectl get dcl), or create it and wait until it is Ready. " + Code.UNKNOWN_CLASSIFICATION
+)
+TOO_MANY_TERMS: Final = (
+    "Too many alternatives: {path}.affinity.nodeAffinity crossed with the alternatives of {subject}, which is {title}, gives {count} "
+    "nodeSelectorTerms; at most {most} are allowed. Fix: write fewer nodeSelectorTerms. " + _MORE.replace("{code}", Code.TOO_MANY_TERMS)
+)
+NOT_PLACED: Final = (
+    "Not placed: {path} may run outside what {subject} allows, which is {title}. It was changed after Residency placed it (by another "
+    "admission webhook), or created before and only released now. Fix: create it again; if it is refused again, see reinvocationPolicy "
+    "in Residency's chart.{why} " + _MORE.replace("{code}", Code.NOT_PLACED)
+)
+MISPLACED_ANNOTATION: Final = (
+    "Annotation in the wrong place: metadata.annotations of {kind} {workload} says " + CLASSIFICATION + ": {name}, but pods take it from "
+    "their template, which says {found}. Fix: move that line to {path}.metadata.annotations. " + Code.MISPLACED_ANNOTATION
+)
+DAEMONSET_AFFINITY: Final = (
+    "Not placed: {path}.affinity.nodeAffinity is the DaemonSet's own, so Residency leaves it as it is, but it reaches beyond what {subject} "
+    "allows, which is {title}. Fix: in each nodeSelectorTerm require {requires}; or remove the node affinity and Residency writes it.{why} "
+    + _MORE.replace("{code}", Code.DAEMONSET_AFFINITY)
+)
+DAEMONSET_TOLERATIONS: Final = (
+    "Not placed: {path}.tolerations is the DaemonSet's own, so Residency leaves it as it is, but it lacks {requires}, which the nodes of "
+    "{subject}, which is {title}, ask for. Fix: add it; or remove the tolerations and Residency writes them. "
+    + _MORE.replace("{code}", Code.DAEMONSET_AFFINITY)
+)
+CLASSIFICATION_IN_USE: Final = (
+    "Not deleted: DataClassification {name} is in use by {users}. Fix: classify those otherwise first. " + Code.CLASSIFICATION_IN_USE
+)
+EXCLUDED_NAMESPACE: Final = (
+    "Not classified: namespace {name} is excluded from Residency, so that it can never block the cluster or itself. "
+    "Fix: remove the label " + CLASSIFICATION + " and run classified workloads in another namespace. " + Code.EXCLUDED_NAMESPACE
+)
+
+
+def one_line(text: str, length: int) -> str:
+    """Fold white space and cut to a length, with an ellipsis where something was cut."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= length else folded[: length - 1].rstrip() + "…"
+
+
+def titled(name: str, title: str) -> str:
+    """How a message names a classification: ``nl-depv (Departementaal Vertrouwelijk)``."""
+    return f"{name} ({one_line(title, _TITLE_LENGTH)})"
+
+
+def because(references: Sequence[str]) -> str:
+    """The legal references as a clause of their own, with a leading blank; empty where there are none."""
+    if not references:
+        return ""
+    return f" Why: {one_line(listing(references, 'and'), _REFERENCE_LENGTH)}."
+
+
+def listing(items: Sequence[str], last: str = "or") -> str:
+    """``NL``, ``NL or DE``, ``NL, DE and 29 more``."""
+    if len(items) <= _SHOWN:
+        return f" {last} ".join(items)
+    return f"{', '.join(items[:_SHOWN])} and {len(items) - _SHOWN} more"
+
+
+def short(key: str) -> str:
+    """A label key as people say it: facts without their prefix."""
+    return key.removeprefix(FACT_PREFIX)
+
+
+def describe(requirement: Requirement) -> str:
+    """A requirement of a classification in words, a whole country set by its name."""
+    name = short(requirement.key)
+    match requirement.operator:
+        case Operator.IN:
+            return f"{name} {_values(requirement)}"
+        case Operator.NOT_IN:
+            return f"{name} other than {listing(requirement.values)}"
+        case Operator.EXISTS:
+            return f"any {name}"
+        case Operator.DOES_NOT_EXIST:
+            return f"no {name}"
+        case Operator.GT:
+            return f"{name} above {requirement.values[0]}"
+    return f"{name} below {requirement.values[0]}"
+
+
+def _values(requirement: Requirement) -> str:
+    if requirement.key in (Fact.COUNTRY, Fact.CONTROLLED_FROM):
+        for country_set in COUNTRY_SETS.values():
+            if set(requirement.values) == set(country_set.members):
+                return f"in {country_set.name} ({len(country_set.members)} countries)"
+    return listing(requirement.values)
+
+
+def allowance(requirements: Iterable[Requirement]) -> str:
+    """What is allowed of one key over all alternatives."""
+    return one_line(" or ".join(dict.fromkeys(map(describe, requirements))), _ALLOWS_LENGTH)
+
+
+def asks_selector(path: str, key: str, value: str) -> str:
+    """What a nodeSelector asks, and where it stands."""
+    return f"{path}.nodeSelector asks {short(key)}={value}"
+
+
+def asks_affinity(path: str, requirement: Requirement) -> str:
+    """What a required node affinity asks, and where it stands."""
+    asked = f"{path}.affinity.nodeAffinity asks {short(requirement.key)} {requirement.operator}"
+    return f"{asked} {listing(requirement.values)}" if requirement.values else asked
+
+
+def requires(alternative: Iterable[Requirement]) -> str:
+    """An alternative as somebody would write it into a term of their own, long lists cut."""
+    written = (
+        f"{r.key} {r.operator} {listing(r.values, 'and')}" if r.values else f"{r.key} {r.operator}" for r in alternative
+    )
+    return one_line("; ".join(written), _REQUIRES_LENGTH)
+
+
+def tolerates(tolerations: Iterable[Mapping[str, str]]) -> str:
+    """Tolerations as ``key=value:effect``, as kubectl writes taints."""
+    written = (
+        t["key"] + (f"={t['value']}" if "value" in t else "") + (f":{t['effect']}" if "effect" in t else "") for t in tolerations
+    )
+    return one_line("; ".join(written), _REQUIRES_LENGTH)
+
+
+def namespace_subject(namespace: str) -> str:
+    """How a message names the namespace whose label asks for a classification."""
+    return f"namespace {namespace}"
+
+
+ANNOTATION_SUBJECT: Final = f"the annotation {CLASSIFICATION}"
+"""How a message names the pod's own annotation."""

@@ -1,0 +1,116 @@
+"""What classifications ask of nodes: alternatives of requirements, and tolerations.
+
+A placement is in a normal form: an alternative says of a key either one ``In``, or some of ``Exists``, ``NotIn``,
+``Gt`` and ``Lt`` that together never accept an unlabelled node. Everything here is pure set algebra.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from residency.api.names import ClassificationName
+from residency.core.requirements import Operator, Requirement, accepts, implies, satisfiable
+
+MAX_TERMS = 16
+"""Alternatives of a resolved classification, and node selector terms of a placed pod, at the most."""
+
+Alternative = tuple[Requirement, ...]
+"""Requirements that must all hold; the empty one holds on every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toleration:
+    """A toleration that placed pods need on the nodes that their classification allows; never keyless."""
+
+    key: str
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """As a pod spec writes it, omitting what is empty."""
+        fields = {"key": self.key, "operator": self.operator, "value": self.value, "effect": self.effect}
+        return {name: text for name, text in fields.items() if text}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Nodes that meet one of the alternatives (in order of preference), and what to tolerate there."""
+
+    alternatives: tuple[Alternative, ...]
+    tolerations: tuple[Toleration, ...] = ()
+
+
+ANYWHERE = Placement(alternatives=((),))
+"""No demand at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A resolved DataClassification: includes conjoined, country sets expanded, texts for people ready.
+
+    ``why`` cites the legal references in one line ("" where there are none); ``allows`` says for each key of the
+    placement, readably, what is allowed.
+    """
+
+    name: ClassificationName
+    title: str
+    placement: Placement
+    why: str
+    allows: tuple[tuple[str, str], ...]
+
+
+def normalise(requirements: Iterable[Requirement]) -> Alternative | None:
+    """Conjoin requirements into one alternative with the fewest requirements a key; None if no node can meet it.
+
+    Keys keep the order in which they first appear, values that of the first In.
+    """
+    by_key: dict[str, list[Requirement]] = {}
+    for requirement in requirements:
+        by_key.setdefault(requirement.key, []).append(requirement)
+    alternative: list[Requirement] = []
+    for key, together in by_key.items():
+        # Unknown is never compliant: whatever is said of a key, the label has to be there.
+        labelled = [Requirement(key, Operator.EXISTS), *together]
+        if not satisfiable(labelled):
+            return None
+        alternative += _simplify(key, together)
+    return tuple(alternative)
+
+
+def _simplify(key: str, together: Sequence[Requirement]) -> list[Requirement]:
+    values = next((r.values for r in together if r.operator is Operator.IN), None)
+    if values is not None:
+        left = (value for value in dict.fromkeys(values) if all(accepts(r, value) for r in together))
+        return [Requirement(key, Operator.IN, tuple(left))]
+    above = [r.bound for r in together if r.operator is Operator.GT and r.bound is not None]
+    below = [r.bound for r in together if r.operator is Operator.LT and r.bound is not None]
+    excluded = dict.fromkeys(value for r in together if r.operator is Operator.NOT_IN for value in r.values)
+    simple: list[Requirement] = []
+    if above:
+        simple.append(Requirement(key, Operator.GT, (str(max(above)),)))
+    if below:
+        simple.append(Requirement(key, Operator.LT, (str(min(below)),)))
+    if not simple:
+        simple.append(Requirement(key, Operator.EXISTS))
+    if excluded:
+        simple.append(Requirement(key, Operator.NOT_IN, tuple(excluded)))
+    return simple
+
+
+def alternative_implies(one: Alternative, other: Alternative) -> bool:
+    """Whether every node that meets ``one`` meets ``other``."""
+    return all(any(implies(mine, asked) for mine in one) for asked in other)
+
+
+def conjoin(one: Placement, other: Placement) -> Placement:
+    """Nodes that both allow: alternatives crossed, contradictions and what an earlier one covers dropped.
+
+    No alternatives are left where the two contradict each other.
+    """
+    alternatives: list[Alternative] = []
+    for mine, its in product(one.alternatives, other.alternatives):
+        crossed = normalise((*mine, *its))
+        if crossed is not None and not any(alternative_implies(crossed, earlier) for earlier in alternatives):
+            alternatives.append(crossed)
+    return Placement(tuple(alternatives), tuple(dict.fromkeys((*one.tolerations, *other.tolerations))))

@@ -1,0 +1,1 @@
+"""Placement to CEL: the admission policies as plain objects; no I/O."""

@@ -1,0 +1,154 @@
+"""The variables that the compiled policies share: what is asked of a pod, and how its terms come out.
+
+Every policy on pods or templates declares ``spec`` (the pod spec as it came) and ``own`` (its annotation, as a
+list of none or one) itself, and then these. Variables are evaluated when first used, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from residency.api.names import CANARY, CLASSIFICATION
+from residency.core import messages
+from residency.core.judge import Catalogue
+from residency.core.placement import MAX_TERMS, Classification, Placement
+from residency.policy import rules
+from residency.policy.cel import Table, literal
+
+Variables = list[tuple[str, str]]
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+REQUIRED_OF_SPEC = f"variables.spec.?affinity.?nodeAffinity.?{REQUIRED}"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The catalogue as constants: alternatives, tolerations and texts by the name of the classification."""
+
+    alternatives: Table
+    tolerations: Table
+    texts: Table
+
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> "Tables":
+        """Raises DoesNotFit where a single classification is too long."""
+        ordered = sorted(catalogue.items())
+        return cls(
+            Table("alternatives", {name: _alternatives(c.placement) for name, c in ordered}),
+            Table("tolerations", {name: _tolerations(c.placement) for name, c in ordered}),
+            Table("texts", {name: _texts(c) for name, c in ordered}),
+        )
+
+
+def _alternatives(placement: Placement) -> list[list[list[list[str]]]]:
+    return [[[[r.key], [str(r.operator)], list(r.values)] for r in alternative] for alternative in placement.alternatives]
+
+
+def _tolerations(placement: Placement) -> list[list[str]]:
+    return [[t.key, t.operator, t.value, t.effect] for t in placement.tolerations]
+
+
+def _texts(classification: Classification) -> Mapping[str, str]:
+    placement = classification.placement
+    return {
+        "title": messages.titled(classification.name, classification.title),
+        "why": classification.why,
+        "requires": messages.requires(placement.alternatives[0]),
+        "tolerates": messages.tolerates(t.to_dict() for t in placement.tolerations),
+        **dict(classification.allows),
+    }
+
+
+def annotation_of(thing: str) -> str:
+    """The classification annotation of anything with metadata, as a list of none or one."""
+    return f"{thing}.?metadata.?annotations[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
+
+
+def asked(tables: Tables) -> Variables:
+    """Which classifications are asked for, the namespace's first, and what they ask."""
+    found = tables.alternatives.find("n")
+    return [
+        ("label", f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"),
+        ("canary", f"{literal(CANARY)} in variables.label"),
+        ("names", "variables.label + variables.own.filter(n, !(n in variables.label))"),
+        *tables.alternatives.variables(),
+        ("unknown", f"variables.names.filter(n, !({found}).hasValue())"),
+        ("asked", f"variables.names.map(n, ({found}).orValue([]))"),
+    ]
+
+
+def terms(implicit: str) -> Variables:
+    """The pod's terms, whether they imply what is asked, and how they come out where they do not.
+
+    ``implicit`` says that the pod is to be read as if it had no required node affinity.
+    """
+    return [
+        ("implicit", implicit),
+        ("selector", "variables.spec.?nodeSelector.orValue({})"),
+        ("terms", f"variables.implicit ? [dyn({{}})] : {REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"),
+        ("kept", rules.kept("variables.terms", "variables.asked")),
+        ("first", f"variables.names.size() > 0 ? {rules.cross('variables.terms', 'variables.asked[0]')} : variables.terms"),
+        ("placed", f"variables.names.size() > 1 ? {rules.cross('variables.first', 'variables.asked[1]')} : variables.first"),
+        ("named", 'variables.spec.?nodeName.orValue("")'),
+        (
+            "placeable",
+            f'variables.unknown.size() == 0 && variables.named == "" && {rules.living("variables.placed")} && '
+            f"variables.placed.size() <= {MAX_TERMS}",
+        ),
+    ]
+
+
+def tolerations(tables: Tables) -> Variables:
+    """The tolerations that are asked for."""
+    found = f"({tables.tolerations.find('n')}).orValue([])"
+    return [
+        *tables.tolerations.variables(),
+        ("tolerated", f"variables.names.map(n, {found})"),
+        (
+            "needed",
+            "variables.tolerated.size() > 1 ? variables.tolerated[0] + "
+            "variables.tolerated[1].filter(x, !(x in variables.tolerated[0])) : variables.tolerated.flatten()",
+        ),
+    ]
+
+
+def lacking(tolerations_of_pod: str, needed: str = "variables.needed") -> str:
+    """Which of the needed tolerations a pod does not have."""
+    return f"{needed}.filter(x, !{tolerations_of_pod}.exists(p, {rules.covers('p', 'x')}))"
+
+
+def denial(tables: Tables, path: str) -> Variables:
+    """What is wrong, as text: evaluated only where something is refused. ``path`` is CEL for where the pod spec stands."""
+    asks = {
+        "asks_selector": f'{path} + ".nodeSelector asks " + variables.short + "=" + variables.selector[variables.key]',
+        "asks_affinity": f'{path} + ".affinity.nodeAffinity asks " + variables.short + " " + variables.asking.operator + '
+        f'(variables.asking.?values.orValue([]).size() == 0 ? "" : " " + {rules.listing("variables.asking.values")})',
+    }
+    cross_second = rules.cross("variables.terms", "variables.asked[1]")
+    first_dead = f"!{rules.living('variables.first')}"
+    second_dead = f"(variables.names.size() > 1 && !{rules.living(cross_second)})"
+    unkept = f"!variables.terms.all(t, {rules.empty('t')} || {rules.satisfied('t', 'variables.asked[0]')})"
+    key_dead = f"!{rules.key_lives('variables.leading', 'variables.preferred', 'r')}"
+    refused = (
+        "variables.preferred.exists(r, r[0][0] == variables.key && "
+        f"!{rules.accepts(rules.of_catalogue('r'), 'variables.selector[variables.key]')})"
+    )
+    return [
+        *tables.texts.variables(),
+        ("texts", f"variables.names.map(n, ({tables.texts.find('n')}).orValue({{}}))"),
+        (
+            "subjects",
+            'variables.names.map(n, n in variables.label ? "namespace " + namespaceObject.metadata.name : '
+            f"{literal(messages.ANNOTATION_SUBJECT)})",
+        ),
+        ("contradicted", f"{first_dead} ? 0 : {second_dead} ? 1 : -1"),
+        ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
+        ("preferred", "variables.asked[variables.contradicted][0]"),
+        ("key", f"variables.preferred.filter(r, {key_dead})[0][0][0]"),
+        ("short", f'variables.key.replace({literal(messages.FACT_PREFIX)}, "")'),
+        ("asking", f"{rules.expressions('variables.leading')}.filter(e, e.key == variables.key)[0]"),
+        (
+            "asks",
+            f"variables.key in variables.selector && {refused} ? {asks['asks_selector']} : {asks['asks_affinity']}",
+        ),
+        ("unkept", f"variables.names.size() > 1 && !({unkept}) ? 1 : 0"),
+    ]

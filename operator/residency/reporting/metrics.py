@@ -1,0 +1,93 @@
+"""Every metric of the controller, once: names, labels, and what they mean to an alert.
+
+Labels are bounded: policy names are fixed, classifications are few. Each controller has its own registry, so that
+tests can have several.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from residency import __version__
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """The metrics of one controller process."""
+
+    def __init__(self) -> None:
+        """Register everything; a metric without labels is there from the first scrape."""
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        Info("residency_build", "What is running.", registry=registry).info({"version": __version__})
+        self.leader = Gauge("residency_leader", "1 while this process leads, else 0.", registry=registry)
+        self.policies_in_force = Gauge(
+            "residency_policies_in_force",
+            "1 while the compiled policies were seen to be in force by the last canary, else 0.",
+            registry=registry,
+        )
+        self.compiled_bytes = Gauge(
+            "residency_compiled_bytes", "Size of the compiled policies as JSON.", registry=registry
+        )
+        self._classifications = Gauge(
+            "residency_classifications", "DataClassifications by readiness.", ["ready"], registry=registry
+        )
+        self._waiting = Gauge(
+            "residency_pods_waiting_unplaced",
+            "Unscheduled pods from before their classification that could still start elsewhere.",
+            ["classification"],
+            registry=registry,
+        )
+        self.daemonsets_refused = Gauge(
+            "residency_daemonsets_refused",
+            "DaemonSets that contradict their classification, so that their template could not be placed.",
+            registry=registry,
+        )
+        self.repairs = Counter(
+            "residency_policy_repairs",
+            "Compiled policies that somebody had edited or deleted and that were restored.",
+            ["policy", "kind", "cause"],
+            registry=registry,
+        )
+        self.reconcile_errors = Counter(
+            "residency_reconcile_errors", "Failed steps of reconciling.", ["step"], registry=registry
+        )
+        self.reconcile_duration = Histogram(
+            "residency_reconcile_duration_seconds",
+            "How long one reconciliation took.",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=registry,
+        )
+        self.last_success = Gauge(
+            "residency_last_successful_reconcile_timestamp_seconds",
+            "When the last reconciliation without a failed step ended.",
+            registry=registry,
+        )
+
+    def classifications(self, ready: int, unready: int) -> None:
+        """Set how many classifications are Ready."""
+        self._classifications.labels("true").set(ready)
+        self._classifications.labels("false").set(unready)
+
+    def waiting(self, pods: Mapping[str, int]) -> None:
+        """Set how many pods wait unplaced, by classification; those not named any more disappear."""
+        self._waiting.clear()
+        for classification, count in pods.items():
+            self._waiting.labels(classification).set(count)
+
+    def exposition(self) -> bytes:
+        """Write all metrics in the text format."""
+        return generate_latest(self._registry)
