@@ -58,7 +58,7 @@ lint-python: $(STAMP)
 	@$(VENV)/bin/lint-imports
 
 lint-chart: $(STAMP)
-	@$(PY) -m controlplane helm lint --strict charts/residency
+	@$$($(PY) -c 'from controlplane.build import ensure; print(ensure()["helm"])') lint --strict charts/residency
 
 format: $(STAMP) ## Bring the code into the project's format
 	@$(PY) -m ruff check --fix-only --quiet

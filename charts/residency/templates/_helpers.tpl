@@ -1,0 +1,54 @@
+{{/* The names are fixed: the admission policies have fixed names too, so there is one Residency in a cluster. */}}
+{{- define "residency.selectorLabels" -}}
+app.kubernetes.io/name: residency
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{- define "residency.labels" -}}
+{{ include "residency.selectorLabels" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "residency.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ $tag }}
+{{- end -}}
+{{- end }}
+
+{{/*
+The names of the compiled admission policies and of their bindings: PolicyName in operator/residency/api/names.py.
+A test holds the two together.
+*/}}
+{{- define "residency.mutatingPolicies" -}}
+- residency-place-pods
+- residency-place-annotated-pods
+- residency-place-daemonsets
+- residency-place-annotated-daemonsets
+{{- end }}
+
+{{- define "residency.validatingPolicies" -}}
+- residency-guard-pods
+- residency-guard-annotated-pods
+- residency-guard-templates
+- residency-guard-annotated-templates
+- residency-guard-namespaces
+- residency-guard-classifications
+{{- end }}
+
+{{/* What a schema cannot say of one value, because it concerns two. */}}
+{{- define "residency.validate" -}}
+{{- $own := .Release.Namespace -}}
+{{- $canary := .Values.canaryNamespace -}}
+{{- if has $canary (list $own "kube-system" "default") -}}
+{{- fail (printf "canaryNamespace: %q is in use for something else; name a namespace of its own, such as residency-canary" $canary) -}}
+{{- end -}}
+{{- if has $canary .Values.excludedNamespaces -}}
+{{- fail (printf "excludedNamespaces: %q is the canaryNamespace, where the policies must be seen at work; remove it" $canary) -}}
+{{- end -}}
+{{- end }}

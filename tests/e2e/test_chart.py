@@ -1,0 +1,375 @@
+"""The chart: what it renders, what it refuses, and what its rights allow on a real API server."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from controlplane import ControlPlane
+from residency.api.names import PolicyName
+
+ROOT: Final = Path(__file__).parents[2]
+CHART: Final = str(ROOT / "charts" / "residency")
+NAMESPACE: Final = "residency-system"
+CANARY: Final = "residency-canary"
+ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:residency-controller"
+POLICY_KINDS: Final = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
+
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ControlPlane]:
+    with ControlPlane(scheduler=False, kwok=False) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def installed(cluster: ControlPlane) -> ControlPlane:
+    cluster.helm("install", "residency", CHART, "--namespace", NAMESPACE, "--create-namespace")
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def rendered(cluster: ControlPlane) -> list[Manifest]:
+    return render(cluster)
+
+
+def render(cluster: ControlPlane, *settings: str) -> list[Manifest]:
+    text = cluster.helm("template", "residency", CHART, "--namespace", NAMESPACE, *settings)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def the_deployment(manifests: list[Manifest]) -> Manifest:
+    (deployment,) = of_kind(manifests, "Deployment")
+    return deployment
+
+
+def container_of(manifests: list[Manifest]) -> Manifest:
+    (container,) = the_deployment(manifests)["spec"]["template"]["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def rules_of(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [rule for kind in kinds for role in of_kind(manifests, kind) for rule in role["rules"]]
+
+
+# What it renders
+
+
+def test_helm_lint_has_nothing_to_say(cluster: ControlPlane) -> None:
+    assert "0 chart(s) failed" in cluster.helm("lint", "--strict", CHART)
+
+
+def test_a_package_carries_the_custom_resource(cluster: ControlPlane, tmp_path: Path) -> None:
+    cluster.helm("package", CHART, "--destination", str(tmp_path))
+    (package,) = tmp_path.glob("residency-*.tgz")
+    with tarfile.open(package) as archive:
+        packed = {Path(name).name for name in archive.getnames() if "/files/crds/" in name}
+    assert packed == {path.name for path in (ROOT / "crds").glob("*.yaml")} != set()
+
+
+def test_the_custom_resource_is_rendered_as_it_is_and_kept_at_uninstall(rendered: list[Manifest]) -> None:
+    (definition,) = of_kind(rendered, "CustomResourceDefinition")
+    assert definition["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+    (source,) = (yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml"))
+    source["metadata"].setdefault("annotations", {})
+    assert definition == source
+
+
+def test_the_custom_resource_can_be_left_to_others(cluster: ControlPlane) -> None:
+    assert of_kind(render(cluster, "--set", "crds.install=false"), "CustomResourceDefinition") == []
+
+
+def test_the_canary_namespace_is_classified_as_the_canary(rendered: list[Manifest]) -> None:
+    (namespace,) = of_kind(rendered, "Namespace")
+    assert namespace["metadata"]["name"] == CANARY
+    assert namespace["metadata"]["labels"]["residency.dev/classification"] == CANARY
+
+
+def test_values_reach_the_controller(cluster: ControlPlane) -> None:
+    settings = {
+        "logFormat": "text",
+        "resyncSeconds": "30",
+        "reinvocationPolicy": "IfNeeded",
+        "canaryNamespace": "canary",
+        "excludedNamespaces": "{cilium,rook}",
+    }
+    arguments = [f"--set={name}={value}" for name, value in settings.items()]
+    manifests = render(cluster, *arguments)
+    assert container_of(manifests)["args"] == [
+        "controller",
+        "--http-address=0.0.0.0:8080",
+        "--canary-namespace=canary",
+        "--log-format=text",
+        "--resync-seconds=30",
+        "--reinvocation-policy=IfNeeded",
+        "--exclude-namespace=cilium",
+        "--exclude-namespace=rook",
+    ]
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace["metadata"]["name"] == "canary"
+
+
+@pytest.mark.parametrize(
+    ("settings", "image"),
+    [
+        ([], "residency:0.1.0"),
+        (["image.repository=registry.example/r", "image.tag=1.2"], "registry.example/r:1.2"),
+        (["image.tag=1.2", f"image.digest=sha256:{'0' * 64}"], f"residency@sha256:{'0' * 64}"),
+    ],
+)
+def test_the_image_is_named_by_digest_before_tag(
+    cluster: ControlPlane, settings: list[str], image: str
+) -> None:
+    manifests = render(cluster, *(f"--set={setting}" for setting in settings))
+    assert container_of(manifests)["image"] == image
+
+
+def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> None:
+    values = {
+        "nodeSelector": {"pool": "platform"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "imagePullSecrets": [{"name": "registry"}],
+    }
+    manifests = render(cluster, *(f"--set-json={name}={json.dumps(value)}" for name, value in values.items()))
+    pod = the_deployment(manifests)["spec"]["template"]["spec"]
+    assert {name: pod[name] for name in values} == values
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("replicas=0", "'/replicas': minimum: got 0, want 1"),
+        ("replicas=two", "'/replicas': got string, want integer"),
+        ("logFormat=xml", "'/logFormat': value must be one of 'json', 'text'"),
+        ("resyncSeconds=1", "'/resyncSeconds': minimum: got 1, want 5"),
+        ("reinvocationPolicy=Always", "'/reinvocationPolicy': value must be one of 'Never', 'IfNeeded'"),
+        (
+            "image.pullPolicy=Sometimes",
+            "'/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",
+        ),
+        ("image.digest=abc", "'/image/digest': 'abc' does not match pattern"),
+        ("image.repository=", "'/image/repository': minLength: got 0, want 1"),
+        ("canaryNamespace=Not_A_Name", "'/canaryNamespace': 'Not_A_Name' does not match pattern"),
+        ("excludedNamespaces={a,a}", "'/excludedNamespaces': items at 0 and 1 are equal"),
+        ("replicaCount=3", "additional properties 'replicaCount' not allowed"),
+        ("image.name=x", "'/image': additional properties 'name' not allowed"),
+        ("metrics.enabled=true", "'/metrics': additional properties 'enabled' not allowed"),
+        ("canaryNamespace=kube-system", 'canaryNamespace: "kube-system" is in use for something else; name'),
+        (
+            f"canaryNamespace={NAMESPACE}",
+            f'canaryNamespace: "{NAMESPACE}" is in use for something else; name',
+        ),
+        (f"excludedNamespaces={{{CANARY}}}", f'excludedNamespaces: "{CANARY}" is the canaryNamespace'),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_name_and_what_would_do(
+    cluster: ControlPlane, setting: str, message: str
+) -> None:
+    said = cluster.helm(
+        "template", "residency", CHART, "--namespace", NAMESPACE, "--set", setting, check=False
+    )
+    assert "Error: " in said
+    assert message in said
+
+
+def test_a_cluster_too_old_is_refused(cluster: ControlPlane) -> None:
+    said = cluster.helm("template", "residency", CHART, "--kube-version", "v1.35.9", check=False)
+    assert "chart requires kubeVersion: >=1.36.0-0 which is incompatible with Kubernetes v1.35.9" in said
+
+
+# Its rights
+
+
+def test_rights_to_policies_name_exactly_the_compiled_policies(rendered: list[Manifest]) -> None:
+    bound = {
+        (resource, name)
+        for rule in rules_of(rendered, "ClusterRole")
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", ())
+    }
+    mutating = {name for name in PolicyName if name.startswith("residency-place-")}
+    validating = set(PolicyName) - mutating
+    assert bound == {
+        *(("mutatingadmissionpolicies", name) for name in mutating),
+        *(("mutatingadmissionpolicybindings", name) for name in mutating),
+        *(("validatingadmissionpolicies", name) for name in validating),
+        *(("validatingadmissionpolicybindings", name) for name in validating),
+    }
+
+
+def test_rights_have_no_wildcard_no_secrets_and_no_way_to_more_rights(rendered: list[Manifest]) -> None:
+    for rule in rules_of(rendered, "ClusterRole", "Role"):
+        assert "nonResourceURLs" not in rule
+        words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert words.isdisjoint(
+            {"*", "secrets", "escalate", "bind", "impersonate", "rbac.authorization.k8s.io"}
+        )
+
+
+def test_what_may_be_written_everywhere_without_a_name_is_little(rendered: list[Manifest]) -> None:
+    written = {
+        (resource, verb)
+        for rule in rules_of(rendered, "ClusterRole")
+        if "resourceNames" not in rule
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    } - {(resource, verb) for resource in ALL_READ for verb in ("get", "list", "watch")}
+    assert written == {
+        ("dataclassifications", "patch"),
+        ("dataclassifications/status", "patch"),
+        ("daemonsets", "patch"),
+    }
+
+
+ALL_READ: Final = (
+    "dataclassifications",
+    "dataclassifications/status",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "namespaces",
+    "pods",
+    "daemonsets",
+)
+
+
+# On a real API server
+
+
+def test_every_rendered_object_is_accepted(installed: ControlPlane, rendered: list[Manifest]) -> None:
+    manifests = "\n---\n".join(json.dumps(manifest) for manifest in rendered)
+    applied = installed.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", input=manifests
+    )
+    assert len(applied.splitlines()) == len(rendered)
+
+
+def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(
+    installed: ControlPlane, rendered: list[Manifest]
+) -> None:
+    installed.request(
+        "PATCH",
+        f"/api/v1/namespaces/{NAMESPACE}",
+        {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+    )
+    pod = the_deployment(rendered)["spec"]["template"] | {"apiVersion": "v1", "kind": "Pod"}
+    pod["metadata"]["name"] = "as-the-deployment-makes-it"
+    created = installed.request("POST", f"/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All", pod)
+    assert created["spec"]["priorityClassName"] == "system-cluster-critical"
+
+
+ALLOWED: Final = [
+    ("list", "residency.dev", "dataclassifications", "", "", ""),
+    ("watch", "residency.dev", "dataclassifications", "", "", ""),
+    ("patch", "residency.dev", "dataclassifications", "nl-depv", "", ""),
+    ("patch", "residency.dev", "dataclassifications", "nl-depv", "", "status"),
+    ("watch", "", "namespaces", "", "", ""),
+    ("list", "", "pods", "", "", ""),
+    ("patch", "apps", "daemonsets", "agent", "monitoring", ""),
+    ("create", "", "pods", "", CANARY, ""),
+    ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),
+    ("update", "coordination.k8s.io", "leases", "residency-controller", NAMESPACE, ""),
+    ("list", "discovery.k8s.io", "endpointslices", "", "default", ""),
+]
+FORBIDDEN: Final = [
+    ("create", "residency.dev", "dataclassifications", "", "", ""),
+    ("delete", "residency.dev", "dataclassifications", "nl-depv", "", ""),
+    ("patch", "", "namespaces", "payments", "", ""),
+    ("patch", "", "nodes", "node", "", ""),
+    ("get", "", "secrets", "any", NAMESPACE, ""),
+    ("create", "", "pods", "", NAMESPACE, ""),
+    ("create", "", "pods", "", "default", ""),
+    ("delete", "", "pods", "any", "default", ""),
+    ("create", "", "pods", "any", CANARY, "exec"),
+    ("update", "coordination.k8s.io", "leases", "another", NAMESPACE, ""),
+    ("update", "coordination.k8s.io", "leases", "residency-controller", "kube-system", ""),
+    ("list", "discovery.k8s.io", "endpointslices", "", "payments", ""),
+    *(("create", "admissionregistration.k8s.io", kind, "", "", "") for kind in POLICY_KINDS),
+    *(("patch", "admissionregistration.k8s.io", kind, "somebody-elses", "", "") for kind in POLICY_KINDS),
+    *(
+        ("delete", "admissionregistration.k8s.io", kind, name, "", "")
+        for kind in POLICY_KINDS
+        for name in PolicyName
+    ),
+]
+
+
+def may(
+    cluster: ControlPlane, verb: str, group: str, resource: str, name: str, namespace: str, subresource: str
+) -> bool:
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "name": name,
+        "namespace": namespace,
+        "subresource": subresource,
+    }
+    review = cluster.request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": ACCOUNT, "resourceAttributes": attributes},
+        },
+    )
+    return bool(review["status"]["allowed"])
+
+
+def test_the_controller_may_do_what_it_does(installed: ControlPlane) -> None:
+    assert [right for right in ALLOWED if not may(installed, *right)] == []
+
+
+def test_the_controller_may_do_nothing_else(installed: ControlPlane) -> None:
+    assert [right for right in FORBIDDEN if may(installed, *right)] == []
+
+
+def policy(name: str) -> str:
+    """A policy that concerns nothing."""
+    rule = {
+        "apiGroups": ["example.com"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["nothings"],
+    }
+    return json.dumps(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "true"}]},
+        }
+    )
+
+
+def test_server_side_apply_makes_a_policy_under_its_own_name_only(installed: ControlPlane) -> None:
+    account = installed.service_account_kubeconfig(NAMESPACE, "residency-controller")
+    apply = ("apply", "--server-side", "-f", "-")
+    installed.kubectl(*apply, input=policy(PolicyName.GUARD_PODS), kubeconfig=account)
+    refused = installed.kubectl(*apply, input=policy("residency-another"), kubeconfig=account, check=False)
+    assert '"residency-another" is forbidden' in refused
+
+
+def test_classifications_outlive_the_release_and_it_comes_back(installed: ControlPlane) -> None:
+    installed.helm("uninstall", "residency", "--namespace", NAMESPACE, "--wait")
+    definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/dataclassifications.residency.dev"
+    before = installed.request("GET", definition)["metadata"]["uid"]
+    installed.helm("install", "residency", CHART, "--namespace", NAMESPACE)
+    assert installed.request("GET", definition)["metadata"]["uid"] == before
