@@ -11,13 +11,21 @@ import yaml
 
 from controlplane import ControlPlane
 from residency.api.names import PolicyName
+from residency.policy.canary import canary_pod
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = str(ROOT / "charts" / "residency")
 NAMESPACE: Final = "residency-system"
 CANARY: Final = "residency-canary"
 ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:residency-controller"
-POLICY_KINDS: Final = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
+MUTATING: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
+VALIDATING: Final = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
+PLACERS: Final = tuple(name for name in PolicyName if name.startswith("residency-place-"))
+GUARDS: Final = tuple(name for name in PolicyName if name.startswith("residency-guard-"))
+POLICIES: Final = (
+    *((kind, name) for kind in MUTATING for name in PLACERS),
+    *((kind, name) for kind in VALIDATING for name in GUARDS),
+)
 
 Manifest = dict[str, Any]
 
@@ -202,14 +210,8 @@ def test_rights_to_policies_name_exactly_the_compiled_policies(rendered: list[Ma
         for resource in rule["resources"]
         for name in rule.get("resourceNames", ())
     }
-    mutating = {name for name in PolicyName if name.startswith("residency-place-")}
-    validating = set(PolicyName) - mutating
-    assert bound == {
-        *(("mutatingadmissionpolicies", name) for name in mutating),
-        *(("mutatingadmissionpolicybindings", name) for name in mutating),
-        *(("validatingadmissionpolicies", name) for name in validating),
-        *(("validatingadmissionpolicybindings", name) for name in validating),
-    }
+    assert bound == set(POLICIES)
+    assert {*PLACERS, *GUARDS} == set(PolicyName)
 
 
 def test_rights_have_no_wildcard_no_secrets_and_no_way_to_more_rights(rendered: list[Manifest]) -> None:
@@ -260,6 +262,11 @@ def test_every_rendered_object_is_accepted(installed: ControlPlane, rendered: li
     assert len(applied.splitlines()) == len(rendered)
 
 
+def test_only_the_policies_refuse_the_canary(installed: ControlPlane) -> None:
+    """Without policies it passes, pod security of its namespace included: a refusal proves something."""
+    installed.request("POST", f"/api/v1/namespaces/{CANARY}/pods?dryRun=All", canary_pod())
+
+
 def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(
     installed: ControlPlane, rendered: list[Manifest]
 ) -> None:
@@ -286,6 +293,12 @@ ALLOWED: Final = [
     ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),
     ("update", "coordination.k8s.io", "leases", "residency-controller", NAMESPACE, ""),
     ("list", "discovery.k8s.io", "endpointslices", "", "default", ""),
+    *(
+        (verb, "admissionregistration.k8s.io", kind, name, "", "")
+        for verb in ("get", "create", "patch", "update")
+        for kind, name in POLICIES
+    ),
+    *(("watch", "admissionregistration.k8s.io", kind, "", "", "") for kind in (*MUTATING, *VALIDATING)),
 ]
 FORBIDDEN: Final = [
     ("create", "residency.dev", "dataclassifications", "", "", ""),
@@ -300,13 +313,16 @@ FORBIDDEN: Final = [
     ("update", "coordination.k8s.io", "leases", "another", NAMESPACE, ""),
     ("update", "coordination.k8s.io", "leases", "residency-controller", "kube-system", ""),
     ("list", "discovery.k8s.io", "endpointslices", "", "payments", ""),
-    *(("create", "admissionregistration.k8s.io", kind, "", "", "") for kind in POLICY_KINDS),
-    *(("patch", "admissionregistration.k8s.io", kind, "somebody-elses", "", "") for kind in POLICY_KINDS),
     *(
-        ("delete", "admissionregistration.k8s.io", kind, name, "", "")
-        for kind in POLICY_KINDS
-        for name in PolicyName
+        ("create", "admissionregistration.k8s.io", kind, "", "", "")
+        for kind in (*MUTATING, *VALIDATING, "validatingwebhookconfigurations")
     ),
+    *(
+        (verb, "admissionregistration.k8s.io", kind, "somebody-elses", "", "")
+        for verb in ("patch", "update")
+        for kind in (*MUTATING, *VALIDATING)
+    ),
+    *(("delete", "admissionregistration.k8s.io", kind, name, "", "") for kind, name in POLICIES),
 ]
 
 
