@@ -262,6 +262,13 @@ def test_every_rendered_object_is_accepted(installed: ControlPlane, rendered: li
     assert len(applied.splitlines()) == len(rendered)
 
 
+def test_the_example_in_the_readme_is_accepted(installed: ControlPlane) -> None:
+    _, example = (ROOT / "README.md").read_text().split("```yaml\n")
+    manifests = example.partition("```")[0]
+    applied = installed.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", input=manifests)
+    assert len(applied.splitlines()) == manifests.count("kind: ")
+
+
 def test_only_the_policies_refuse_the_canary(installed: ControlPlane) -> None:
     """Without policies it passes, pod security of its namespace included: a refusal proves something."""
     installed.request("POST", f"/api/v1/namespaces/{CANARY}/pods?dryRun=All", canary_pod())
