@@ -5,7 +5,7 @@
 ...     print(cluster.kubectl("get", "nodes"))
 """
 
-from controlplane.components import StaticManifests
+from controlplane.admission import StaticManifests
 from controlplane.controlplane import ControlPlane
 from controlplane.errors import CommandError, ControlPlaneError, RequestError
 from controlplane.pools import DEFAULT_POOLS, Pool

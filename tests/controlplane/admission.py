@@ -1,34 +1,39 @@
 """The API server's admission configuration: policies that it reads from files."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-from controlplane.components import StaticManifests
 
 GROUP: Final = "apiserver.config.k8s.io"
 
 
-def configuration(manifests: StaticManifests) -> dict[str, Any]:
-    """An AdmissionConfiguration that names the folders of static policies."""
-    plugins = [
-        _plugin("ValidatingAdmissionPolicy", manifests.validating),
-        _plugin("MutatingAdmissionPolicy", manifests.mutating),
-    ]
-    return {
-        "apiVersion": f"{GROUP}/v1",
-        "kind": "AdmissionConfiguration",
-        "plugins": [plugin for plugin in plugins if plugin is not None],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticManifests:
+    """Folders with admission policies and bindings that the API server reads from disk (from 1.36).
 
+    Their names must end in ``.static.k8s.io``; a change in the folder is seen within a second.
+    """
 
-def _plugin(name: str, folder: Path | None) -> dict[str, Any] | None:
-    if folder is None:
-        return None
-    return {
-        "name": name,
-        "configuration": {
+    validating: Path | None = None
+    mutating: Path | None = None
+
+    def configuration(self) -> dict[str, Any]:
+        """The AdmissionConfiguration that names the folders."""
+        plugins = {
+            "ValidatingAdmissionPolicy": self.validating,
+            "MutatingAdmissionPolicy": self.mutating,
+        }
+        return {
             "apiVersion": f"{GROUP}/v1",
-            "kind": f"{name}Configuration",
-            "staticManifestsDir": str(folder.absolute()),
-        },
+            "kind": "AdmissionConfiguration",
+            "plugins": [_plugin(name, folder) for name, folder in plugins.items() if folder is not None],
+        }
+
+
+def _plugin(name: str, folder: Path) -> dict[str, Any]:
+    configuration = {
+        "apiVersion": f"{GROUP}/v1",
+        "kind": f"{name}Configuration",
+        "staticManifestsDir": str(folder.absolute()),
     }
+    return {"name": name, "configuration": configuration}

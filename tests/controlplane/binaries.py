@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -60,21 +59,22 @@ TOOLS: Final = (
 )
 
 
-def find(report: Report, environment: Mapping[str, str] | None = None) -> dict[str, Path]:
+def find(tools: Iterable[Tool], environment: Mapping[str, str], report: Report) -> dict[str, Path]:
     """The programs of which a fitting version lies in ``KUBEBUILDER_ASSETS`` or on ``PATH``.
 
     One that does not fit is left aside with a line that says why.
     """
-    environment = os.environ if environment is None else environment
-    found = {}
-    for tool in TOOLS:
-        for path in candidates(tool, environment):
-            problem = unfit(tool, path)
-            if problem is None:
-                found[tool.name] = path
-                break
-            report(f"not using {path}: {problem}")
-    return found
+    places = {tool.name: _fitting(tool, environment, report) for tool in tools}
+    return {name: path for name, path in places.items() if path is not None}
+
+
+def _fitting(tool: Tool, environment: Mapping[str, str], report: Report) -> Path | None:
+    for path in candidates(tool, environment):
+        problem = unfit(tool, path)
+        if problem is None:
+            return path
+        report(f"not using {path}: {problem}")
+    return None
 
 
 def candidates(tool: Tool, environment: Mapping[str, str]) -> Iterable[Path]:
@@ -107,7 +107,6 @@ def parse_version(text: str) -> Version | None:
     return int(major), int(minor), int(patch)
 
 
-@cache
 def _ask(path: Path, arguments: tuple[str, ...]) -> str:
     try:
         answer = subprocess.run(

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -41,15 +42,21 @@ def to_stderr(line: str) -> None:
     print(f"control plane: {line}", file=sys.stderr, flush=True)
 
 
-def ensure(report: Report = to_stderr) -> dict[str, Path]:
-    """Every program by its name: those of this machine that fit, the others from the cache or built."""
-    found = binaries.find(report)
+ALL: Final = tuple(tool.name for tool in TOOLS)
+
+
+# Once for a process: what lies on this machine is asked for its version, which takes a second.
+@functools.cache
+def ensure(report: Report = to_stderr, names: tuple[str, ...] = ALL) -> Mapping[str, Path]:
+    """The programs by name: those of this machine that fit, the others from the cache or built."""
+    tools = [tool for tool in TOOLS if tool.name in names]
+    found = binaries.find(tools, os.environ, report)
     cached = cache_folder()
-    missing = [tool for tool in TOOLS if tool.name not in found and not (cached / tool.name).exists()]
+    missing = [tool for tool in tools if tool.name not in found and not (cached / tool.name).exists()]
     if missing:
         with _alone(cached, report):
             _build(missing, cached, report)
-    return {tool.name: found.get(tool.name, cached / tool.name) for tool in TOOLS}
+    return {tool.name: found.get(tool.name, cached / tool.name) for tool in tools}
 
 
 def cache_folder() -> Path:

@@ -10,7 +10,9 @@ from typing import Any, Final
 from controlplane.errors import RequestError
 
 TIMEOUT: Final = 30.0
+HEALTH_TIMEOUT: Final = 5.0
 JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class Client:
@@ -21,20 +23,16 @@ class Client:
         handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
         self._opener = urllib.request.build_opener(*handlers)
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        content_type: str = JSON,
-        timeout: float = TIMEOUT,
-    ) -> Any:
-        """Send a request; the decoded answer, or `RequestError` with the server's message."""
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request; the decoded answer, or `RequestError` with the server's message.
+
+        The body of a PATCH is a merge patch.
+        """
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": content_type}, method=method)
+        headers = {"Content-Type": MERGE_PATCH if method == "PATCH" else JSON}
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with self._opener.open(request, timeout=timeout) as answer:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -44,7 +42,7 @@ class Client:
     def problem(self, path: str) -> str | None:
         """Why a health endpoint does not answer 200, or None when it does."""
         try:
-            with self._opener.open(self.url + path, timeout=5):
+            with self._opener.open(self.url + path, timeout=HEALTH_TIMEOUT):
                 return None
         except urllib.error.HTTPError as error:
             with error:

@@ -15,7 +15,7 @@ def run(command: Sequence[str], kubeconfig: Path, folder: Path, stdin: str | Non
     """Run a command and return its standard output; see `ControlPlane.kubectl`."""
     done = subprocess.run(
         command,
-        env={**os.environ, **environment(kubeconfig, folder)},
+        env=environment(kubeconfig, folder),
         input=stdin or "",
         capture_output=True,
         text=True,
@@ -34,6 +34,7 @@ def environment(kubeconfig: Path, folder: Path) -> dict[str, str]:
     """Variables that keep the user's own caches, preferences and clusters out of it."""
     helm = folder / "helm"
     return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HELM_")},
         "KUBECONFIG": str(kubeconfig),
         "KUBECACHEDIR": str(folder / "kubectl-cache"),
         "KUBERC": "off",

@@ -6,22 +6,16 @@ from pathlib import Path
 from typing import Final
 
 from controlplane.certificates import LOOPBACK
+from controlplane.layout import Layout
 
 NODE_ANNOTATION: Final = "kwok.x-k8s.io/node"
+STAGES: Final = Path(__file__).with_name("stages.yaml")
 SERVICE_RANGE: Final = "10.96.0.0/16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StaticManifests:
-    """Folders with admission policies that the API server reads from disk (Kubernetes 1.36 and later)."""
-
-    validating: Path | None = None
-    mutating: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerOptions:
-    """What differs between the API servers of one test and another."""
+    """What differs between the API servers of one control plane and another."""
 
     emulated_version: str | None = None
     feature_gates: Mapping[str, bool] = field(default_factory=dict)
@@ -30,53 +24,29 @@ class ApiServerOptions:
     service_accounts: bool = True
     extra_flags: Sequence[str] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the files and the ports of one control plane are."""
-
-    folder: Path
-    binaries: Mapping[str, Path]
-    etcd_port: int
-    etcd_peer_port: int
-    controller_manager_port: int
-    scheduler_port: int
-    kwok_port: int
-    api_server_ports: Sequence[int]
-
-    @property
-    def pki(self) -> Path:
-        """The folder of the certificates and keys."""
-        return self.folder / "pki"
-
-    @property
-    def authority(self) -> Path:
-        """The certificate of the authority that signed everything."""
-        return self.pki / "ca.crt"
-
-    @property
-    def etcd_url(self) -> str:
-        """Where etcd serves its clients."""
-        return f"http://{LOOPBACK}:{self.etcd_port}"
-
-    @property
-    def api_server_urls(self) -> list[str]:
-        """Where the API servers listen, the first one first."""
-        return [f"https://{LOOPBACK}:{port}" for port in self.api_server_ports]
-
-    def kubeconfig(self, user: str) -> Path:
-        """The kubeconfig of a component, or of the administrator."""
-        return self.folder / f"{user}.kubeconfig"
+    def flags(self, audit_log: Path) -> list[str]:
+        """The flags that say so."""
+        flags = _emulated(self.emulated_version)
+        if not self.service_accounts:
+            flags.append("--disable-admission-plugins=ServiceAccount")
+        if self.feature_gates:
+            gates = ",".join(f"{gate}={str(on).lower()}" for gate, on in self.feature_gates.items())
+            flags.append(f"--feature-gates={gates}")
+        if self.audit_policy is not None:
+            flags += [f"--audit-policy-file={self.audit_policy}", f"--audit-log-path={audit_log}"]
+        if self.admission_configuration is not None:
+            flags.append(f"--admission-control-config-file={self.admission_configuration}")
+        return [*flags, *self.extra_flags]
 
 
 def etcd(layout: Layout) -> list[str]:
     """A single etcd that does not wait for the disk: its data is thrown away anyway."""
-    peer = f"http://{LOOPBACK}:{layout.etcd_peer_port}"
+    client, peer = layout.http("etcd"), layout.http("etcd-peer")
     return [
-        str(layout.binaries["etcd"]),
+        str(layout.programs["etcd"]),
         f"--data-dir={layout.folder / 'etcd'}",
-        f"--listen-client-urls={layout.etcd_url}",
-        f"--advertise-client-urls={layout.etcd_url}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=default={peer}",
@@ -85,102 +55,82 @@ def etcd(layout: Layout) -> list[str]:
     ]
 
 
-def api_server(layout: Layout, name: str, port: int, options: ApiServerOptions) -> list[str]:
-    """An API server with the admission plugins of a real cluster."""
-    pki = layout.pki
-    flags = [
-        str(layout.binaries["kube-apiserver"]),
-        f"--bind-address={LOOPBACK}",
+def api_server(layout: Layout, name: str, options: ApiServerOptions) -> list[str]:
+    """An API server with the authorizers and admission plugins of a real cluster."""
+    return [
+        str(layout.programs["kube-apiserver"]),
+        *_secure_serving(layout, name),
         f"--advertise-address={LOOPBACK}",
-        f"--secure-port={port}",
         # The others refuse to publish a loopback address as the endpoint of a Service.
         "--endpoint-reconciler-type=none",
-        f"--etcd-servers={layout.etcd_url}",
-        f"--tls-cert-file={pki / 'serving.crt'}",
-        f"--tls-private-key-file={pki / 'serving.key'}",
+        f"--etcd-servers={layout.http('etcd')}",
         f"--client-ca-file={layout.authority}",
         "--service-account-issuer=https://kubernetes.default.svc",
-        f"--service-account-key-file={pki / 'service-accounts.pub'}",
-        f"--service-account-signing-key-file={pki / 'service-accounts.key'}",
+        f"--service-account-key-file={layout.pki / 'service-accounts.pub'}",
+        f"--service-account-signing-key-file={layout.pki / 'service-accounts.key'}",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        *options.flags(layout.audit_log(name)),
     ]
-    if not options.service_accounts:
-        # Without a controller manager no namespace gets the ServiceAccount that pods need.
-        flags.append("--disable-admission-plugins=ServiceAccount")
-    if options.emulated_version is not None:
-        flags.append(f"--emulated-version={options.emulated_version}")
-    if options.feature_gates:
-        gates = ",".join(f"{gate}={str(on).lower()}" for gate, on in options.feature_gates.items())
-        flags.append(f"--feature-gates={gates}")
-    if options.audit_policy is not None:
-        flags += [
-            f"--audit-policy-file={options.audit_policy}",
-            f"--audit-log-path={audit_log(layout, name)}",
-        ]
-    if options.admission_configuration is not None:
-        flags.append(f"--admission-control-config-file={options.admission_configuration}")
-    return [*flags, *options.extra_flags]
 
 
-def audit_log(layout: Layout, name: str) -> Path:
-    """Where an API server writes its audit log."""
-    return layout.folder / f"{name}.audit.log"
-
-
-def controller_manager(layout: Layout) -> list[str]:
+def controller_manager(layout: Layout, emulated_version: str | None) -> list[str]:
     """The controllers, each with a ServiceAccount of its own as on a real cluster."""
-    pki = layout.pki
+    name = "kube-controller-manager"
     return [
-        str(layout.binaries["kube-controller-manager"]),
-        *_secure_serving(layout, layout.controller_manager_port),
-        f"--kubeconfig={layout.kubeconfig('kube-controller-manager')}",
-        "--leader-elect=false",
+        str(layout.programs[name]),
+        *_secure_serving(layout, name),
+        *_client(layout, name),
+        *_emulated(emulated_version),
         "--use-service-account-credentials=true",
-        f"--service-account-private-key-file={pki / 'service-accounts.key'}",
+        f"--service-account-private-key-file={layout.pki / 'service-accounts.key'}",
         f"--root-ca-file={layout.authority}",
         # A busy machine must not make the simulated nodes look dead.
         "--node-monitor-grace-period=5m",
-        *_impatient(),
     ]
 
 
-def scheduler(layout: Layout) -> list[str]:
+def scheduler(layout: Layout, emulated_version: str | None) -> list[str]:
     """The real scheduler."""
+    name = "kube-scheduler"
     return [
-        str(layout.binaries["kube-scheduler"]),
-        *_secure_serving(layout, layout.scheduler_port),
-        f"--kubeconfig={layout.kubeconfig('kube-scheduler')}",
-        "--leader-elect=false",
-        *_impatient(),
+        str(layout.programs[name]),
+        *_secure_serving(layout, name),
+        *_client(layout, name),
+        *_emulated(emulated_version),
     ]
 
 
 def kwok(layout: Layout) -> list[str]:
-    """Plays the kubelets of the nodes that carry the annotation."""
+    """Plays the kubelets of the nodes that carry the annotation, and provisions volumes."""
     return [
-        str(layout.binaries["kwok"]),
+        str(layout.programs["kwok"]),
         f"--kubeconfig={layout.kubeconfig('kwok')}",
-        f"--config={Path(__file__).with_name('stages.yaml')}",
+        f"--config={STAGES}",
         f"--manage-nodes-with-annotation-selector={NODE_ANNOTATION}=fake",
         "--manage-all-nodes=false",
         f"--node-ip={LOOPBACK}",
-        f"--server-address={LOOPBACK}:{layout.kwok_port}",
+        f"--server-address={LOOPBACK}:{layout.ports['kwok']}",
         "--node-lease-duration-seconds=40",
     ]
 
 
-def _secure_serving(layout: Layout, port: int) -> list[str]:
+def _secure_serving(layout: Layout, name: str) -> list[str]:
     return [
         f"--bind-address={LOOPBACK}",
-        f"--secure-port={port}",
+        f"--secure-port={layout.ports[name]}",
         f"--tls-cert-file={layout.pki / 'serving.crt'}",
         f"--tls-private-key-file={layout.pki / 'serving.key'}",
     ]
 
 
-def _impatient() -> list[str]:
-    # The defaults protect a shared API server; here they would only make the tests wait.
-    return ["--kube-api-qps=500", "--kube-api-burst=1000"]
+def _client(layout: Layout, name: str) -> list[str]:
+    # The default limits protect a shared API server; here they would only make the tests wait.
+    limits = ["--kube-api-qps=500", "--kube-api-burst=1000"]
+    return [f"--kubeconfig={layout.kubeconfig(name)}", "--leader-elect=false", *limits]
+
+
+def _emulated(version: str | None) -> list[str]:
+    return [] if version is None else [f"--emulated-version={version}"]

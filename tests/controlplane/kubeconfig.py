@@ -2,14 +2,16 @@
 
 import base64
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from controlplane.certificates import Credentials, write_private
 
+User = dict[str, str]
+"""The user entry of a kubeconfig: how somebody shows who they are."""
 
-def write(path: Path, url: str, authority: bytes, user: dict[str, Any]) -> Path:
+
+def write(path: Path, url: str, authority: bytes, user: User) -> Path:
     """Write a kubeconfig with one cluster, one user and one context."""
     cluster = {"server": url, "certificate-authority-data": _encode(authority)}
     content = {
@@ -24,17 +26,12 @@ def write(path: Path, url: str, authority: bytes, user: dict[str, Any]) -> Path:
     return path
 
 
-def certificate_user(credentials: Credentials) -> dict[str, Any]:
-    """The user entry of somebody who shows a client certificate."""
+def certificate_user(credentials: Credentials) -> User:
+    """Somebody who shows a client certificate."""
     return {
         "client-certificate-data": _encode(credentials.certificate),
         "client-key-data": _encode(credentials.key),
     }
-
-
-def token_user(token: str) -> dict[str, Any]:
-    """The user entry of somebody who shows a bearer token."""
-    return {"token": token}
 
 
 def _encode(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """Free ports on the loopback address."""
 
+import itertools
 import random
 import socket
 from contextlib import closing
@@ -16,13 +17,11 @@ ATTEMPTS: Final = 200
 
 def free_ports(count: int) -> list[int]:
     """Different ports that nothing listens on now, chosen at random so that neighbours differ."""
-    found: list[int] = []
-    for port in random.sample(RANGE, ATTEMPTS):
-        if len(found) == count:
-            return found
-        if is_free(port):
-            found.append(port)
-    raise ControlPlaneError(f"no {count} free ports on {LOOPBACK} between {RANGE.start} and {RANGE.stop}")
+    free = (port for port in random.sample(RANGE, ATTEMPTS) if is_free(port))
+    found = list(itertools.islice(free, count))
+    if len(found) < count:
+        raise ControlPlaneError(f"no {count} free ports on {LOOPBACK} between {RANGE.start} and {RANGE.stop}")
+    return found
 
 
 def is_free(port: int) -> bool:

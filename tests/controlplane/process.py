@@ -1,12 +1,13 @@
 """Starting components, waiting until they are ready, and stopping them for certain."""
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from controlplane.errors import ControlPlaneError
 
@@ -43,7 +44,7 @@ class Watchdog:
         self._process.wait()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Component:
     """One process of the control plane."""
 
@@ -52,60 +53,81 @@ class Component:
     log: Path
     ready: ReadyCheck
     group: int
-    process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
+    _stopped: bool = field(init=False, default=False)
 
-    def start(self) -> Self:
+    def start(self) -> None:
         """Start the process; it is not ready yet (`wait_until_ready`)."""
         if self.running:
             raise ControlPlaneError(f"{self.name} runs already")
+        self._stopped = False
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=self.group,
                 cwd=self.log.parent,
+                env=self._environment(),
             )
-        return self
 
     @property
     def running(self) -> bool:
         """Whether the process was started and has not ended."""
-        return self.process is not None and self.process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The process id of the component that runs."""
-        if self.process is None:
+        """The process id of the component."""
+        if self._process is None:
             raise ControlPlaneError(f"{self.name} was not started")
-        return self.process.pid
+        return self._process.pid
 
     def wait_until_ready(self, timeout: float) -> None:
-        """Return when the component says it is ready; otherwise tell why not, with its log."""
+        """Return when the component says it is ready; otherwise tell why not, with its log.
+
+        One that was stopped on purpose is not waited for.
+        """
         deadline = time.monotonic() + timeout
-        while (problem := self.ready()) is not None:
-            if self.process is not None and self.process.poll() is not None:
-                raise self._failure(f"ended with status {self.process.returncode} instead of becoming ready")
+        while not self._stopped and (problem := self.ready()) is not None:
+            self.check()
             if time.monotonic() > deadline:
                 raise self._failure(f"was not ready after {timeout:.0f} s ({problem})")
             time.sleep(POLL_SECONDS)
 
+    def check(self) -> None:
+        """Raise an error with the last lines of the log if the process ended by itself."""
+        status = None if self._process is None or self._stopped else self._process.poll()
+        if status is not None:
+            raise self._failure(f"ended with status {status}")
+
     def terminate(self) -> None:
         """Ask the process to stop, wait for it, and kill it when it does not."""
-        if self.process is None:
+        if self._process is None:
             return
-        self.process.terminate()
+        self._stopped = True
+        self._process.terminate()
         try:
-            self.process.wait(STOP_SECONDS)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def kill(self) -> None:
         """End the process with SIGKILL and wait until it is gone."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+        self.send_kill()
+        if self._process is not None:
+            self._process.wait()
+
+    def send_kill(self) -> None:
+        """End the process with SIGKILL without waiting."""
+        self._stopped = True
+        if self._process is not None:
+            self._process.kill()
+
+    def _environment(self) -> dict[str, str]:
+        # Not the user's: etcd reads its settings from variables, others find credentials in HOME.
+        return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.log.parent)}
 
     def _failure(self, what: str) -> ControlPlaneError:
         lines = "".join(f"\n  {line}" for line in last_lines(self.log))
@@ -119,11 +141,10 @@ def last_lines(log: Path, count: int = LOG_LINES) -> list[str]:
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:]
 
 
-def kill_all(components: Sequence[Component]) -> None:
+def kill_all(components: Iterable[Component]) -> None:
     """Kill every component at once: their data is thrown away, so there is nothing to finish."""
-    started = [component for component in components if component.process is not None]
-    for component in started:
-        if component.process is not None:
-            component.process.kill()
-    for component in started:
+    components = list(components)
+    for component in components:
+        component.send_kill()
+    for component in components:
         component.kill()
