@@ -119,8 +119,9 @@ class MatchExpression(ApiModel):
                 if not all(_fits_fact(self.key, value) for value in self.values):
                     raise rule_broken(
                         "must be values that the fact can have: countries as ISO 3166-1 codes such as NL "
-                        "(GR, not EL; GB, not UK), subdivisions as ISO 3166-2 codes such as NL-BQ1, providers "
-                        "as slugs such as odc-noord, a deployment-model as in deploymentModels, seal 0 to 4",
+                        "(GR, not EL; GB, not UK), subdivisions as ISO 3166-2 codes such as NL-BQ1, "
+                        "providers as slugs such as odc-noord, a deployment-model as in deploymentModels, "
+                        "seal 0 to 4",
                         "values",
                     )
         return self

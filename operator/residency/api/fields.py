@@ -45,7 +45,9 @@ def _one_line(text: str) -> str:
 
 def _not_reserved(name: str) -> str:
     if name.startswith(RESERVED_PREFIX):
-        raise rule_broken(f"names that start with {RESERVED_PREFIX} are Residency's own; choose another")
+        raise rule_broken(
+            f"names that start with {RESERVED_PREFIX} are Residency's own; choose another, such as nl-depv"
+        )
     return name
 
 

@@ -32,7 +32,7 @@ class ApiModel(BaseModel):
         return cls.model_validate(raw, by_alias=True, by_name=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the API server is sent: JSON values by camelCase keys, nothing for what was left out."""
+        """Return what the API server is sent: JSON by camelCase keys, without what was left out."""
         return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
