@@ -4,7 +4,6 @@ The official client's models cost a millisecond and 100 KB a pod; its transport,
 are what is used here.
 """
 
-import asyncio
 import copy
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -28,9 +27,7 @@ ItemT = TypeVar("ItemT")
 PAGE: Final = 500
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20, sock_connect=3)
 # Metadata without the rest: enough to see who exists, and in which version.
-_METADATA_ONLY: Final = (
-    "application/json;as=PartialObjectMetadata{kind};g=meta.k8s.io;v=v1,application/json"
-)
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{kind};g=meta.k8s.io;v=v1,application/json"
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
@@ -39,7 +36,7 @@ class _ListMeta(msgspec.Struct, rename="camel"):
 
 class _Page(msgspec.Struct, Generic[ItemT]):
     metadata: _ListMeta
-    items: list[ItemT]
+    items: list[ItemT] | None
 
 
 class Client:
@@ -73,20 +70,34 @@ class Client:
 
     # Reading
 
-    async def get(self, resource: Resource, name: str, *, namespace: str = "", metadata_only: bool = False) -> Object:
+    async def get(
+        self, resource: Resource, name: str, *, namespace: str = "", metadata_only: bool = False
+    ) -> Object:
         """Read one object."""
         accept = _METADATA_ONLY.format(kind="") if metadata_only else "application/json"
         return _object(await self._call("GET", resource.path(name, namespace=namespace), accept=accept))
 
     async def find(
-        self, resource: Resource, *, namespace: str = "", labels: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        resource: Resource,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> Sequence[Object]:
         """Read all objects, in pages."""
         accept = _METADATA_ONLY.format(kind="List") if metadata_only else "application/json"
         return await self._pages(resource, dict[str, Any], namespace, labels, fields, accept)
 
     async def find_as(
-        self, item: type[ItemT], resource: Resource, *, namespace: str = "", labels: str = "", fields: str = ""
+        self,
+        item: type[ItemT],
+        resource: Resource,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
     ) -> Sequence[ItemT]:
         """Read all objects, in pages, keeping only the fields that ``item`` declares."""
         return await self._pages(resource, item, namespace, labels, fields, "application/json")
@@ -109,26 +120,31 @@ class Client:
                 query.pop("limit")
                 query.pop("continue", None)
                 continue
-            items += page.items
+            items += page.items or ()
             if not page.metadata.continue_:
                 return items
             query["continue"] = page.metadata.continue_
 
     # Writing
 
-    async def create(self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False) -> Object:
+    async def create(
+        self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False
+    ) -> Object:
         """Create an object, or only ask what would happen."""
         query = {"dryRun": "All"} if dry_run else {}
         return _object(await self._call("POST", resource.path(namespace=namespace), query=query, body=body))
 
-    async def apply(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
-        """Apply server-side, with force: what the body says is ours.
+    async def apply(
+        self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False
+    ) -> Object:
+        """Apply server-side, with force: what the body says is ours; or only ask whether that would do.
 
         Unlike a POST this carries the name in the path, so RBAC's ``resourceNames`` hold for creation.
         """
         path = resource.path(body["metadata"]["name"], namespace=namespace)
-        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        return _object(await self._call("PATCH", path, query=query, body=body, content="application/apply-patch+yaml"))
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true", "dryRun": "All" if dry_run else ""}
+        content = "application/apply-patch+yaml"
+        return _object(await self._call("PATCH", path, query=query, body=body, content=content))
 
     async def replace(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
         """Replace an object; its ``resourceVersion`` says what is being replaced."""
@@ -172,9 +188,11 @@ class Client:
         try:
             if token := await self.connection.authorization():
                 headers["authorization"] = token
-            response = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=TIMEOUT)
+            response = await self._rest.request(  # type: ignore[no-untyped-call]  # untyped there
+                method, url, headers=headers, body=body, _request_timeout=TIMEOUT
+            )
             return int(response.status), bytes(await response.read())
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{self.address}: {type(error).__name__}: {error}") from error
 
     async def _reconnect(self) -> None:

@@ -1,4 +1,7 @@
-"""Where the API server is and who we are there: in-cluster, or a kubeconfig."""
+"""Where the API server is and who we are there: in-cluster, or a kubeconfig.
+
+The official client is only partly typed, hence the ignored calls.
+"""
 
 import os
 from dataclasses import dataclass
@@ -44,7 +47,7 @@ class Connection:
 
 
 async def connect() -> Connection:
-    """Load the kubeconfig that KUBECONFIG names, else the service account of this pod, else ~/.kube/config."""
+    """Load what KUBECONFIG names, else the service account of this pod, else ~/.kube/config."""
     kubeconfig = os.environ.get("KUBECONFIG", "")
     configuration = Configuration()
     if not kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -52,11 +55,13 @@ async def connect() -> Connection:
     path = Path(kubeconfig or "~/.kube/config").expanduser()
     if not path.is_file():
         raise ConfigurationError(
-            f"no way to a cluster: {path} is not a file and this is not a pod; set KUBECONFIG to a kubeconfig file"
+            f"no way to a cluster: {path} is not a file and this is not a pod; set KUBECONFIG to a kubeconfig"
         )
     try:
         # Never written back: a controller has no business in somebody's kubeconfig.
-        await load_kube_config(str(path), client_configuration=configuration, persist_config=False)
+        await load_kube_config(  # type: ignore[no-untyped-call]
+            str(path), client_configuration=configuration, persist_config=False
+        )
     except Exception as error:  # the loader lets YAML, key and value errors through as they come
         raise ConfigurationError(f"kubeconfig {path} cannot be used: {_line(error)}") from error
     return Connection(configuration, in_cluster=False)
@@ -64,7 +69,7 @@ async def connect() -> Connection:
 
 def _in_cluster(configuration: Configuration) -> Connection:
     try:
-        load_incluster_config(configuration)
+        load_incluster_config(configuration)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
         raise ConfigurationError(f"the service account of this pod cannot be used: {_line(error)}") from error
     return Connection(configuration, in_cluster=True)

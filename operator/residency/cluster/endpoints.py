@@ -7,7 +7,7 @@ from residency.cluster.resources import ENDPOINT_SLICES
 
 
 async def api_servers(client: Client) -> tuple[str, ...]:
-    """Read the addresses that the API servers publish of themselves; none where the cluster keeps them to itself."""
+    """Read the addresses that the API servers publish; none where the cluster keeps them to itself."""
     slices = await client.find(
         ENDPOINT_SLICES, namespace="default", labels="kubernetes.io/service-name=kubernetes"
     )
@@ -15,7 +15,11 @@ async def api_servers(client: Client) -> tuple[str, ...]:
 
 
 def _urls(item: dict[str, Any]) -> list[str]:
-    ports = [port["port"] for port in item.get("ports") or () if port.get("port") and port.get("name") in ("https", "", None)]
+    ports = [
+        port["port"]
+        for port in item.get("ports") or ()
+        if port.get("port") and port.get("name") in ("https", "", None)
+    ]
     hosts = [
         f"[{address}]" if ":" in address else address
         for endpoint in item.get("endpoints") or ()

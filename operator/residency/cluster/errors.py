@@ -1,6 +1,10 @@
 """What can go wrong between us and an API server."""
 
 from http import HTTPStatus
+from typing import Final
+
+LONGEST: Final = 600
+"""Characters of an answer that are worth repeating: a refused policy is quoted back in full, several times."""
 
 
 class ConfigurationError(Exception):
@@ -16,7 +20,7 @@ class ApiError(Exception):
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         """Keep the three fields of a Kubernetes ``Status`` that matter."""
-        super().__init__(f"{message} ({status} {reason})")
+        super().__init__(f"{' '.join(message.split())[:LONGEST]} ({status} {reason})".replace(" )", ")"))
         self.status = status
         self.reason = reason
         self.message = message
@@ -30,6 +34,15 @@ class ApiError(Exception):
     def conflict(self) -> bool:
         """Whether somebody else wrote the object since it was read."""
         return self.status == HTTPStatus.CONFLICT and self.reason != "AlreadyExists"
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the object itself is refused, whoever sends it and whenever."""
+        return self.status in (
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
 
     @property
     def expired(self) -> bool:

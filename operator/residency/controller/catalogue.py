@@ -1,7 +1,7 @@
 """From DataClassifications as they were read to the catalogue that is compiled: pure.
 
-Nothing that one of them says can hurt another: what cannot be read or resolved keeps the placement that was last in
-force (its status remembers it), or, never having had one, is left out, so that what names it is refused.
+Nothing that one of them says can hurt another: what cannot be read or resolved keeps the placement that was
+last in force (its status remembers it), or, never having had one, is left out, so that what names it is refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,8 @@ from residency.core.catalogue import Unresolved, resolve, restore
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification, Placement, Toleration
 from residency.core.requirements import Operator, Requirement
-from residency.policy.compile import CompiledPolicies, DoesNotFit
+from residency.policy.cel import DoesNotFit
+from residency.policy.compile import CompiledPolicies
 
 Json = Mapping[str, Any]
 Compile = Callable[[Catalogue], CompiledPolicies]
@@ -72,7 +73,9 @@ class Entry:
     @property
     def changed(self) -> bool:
         """Whether its spec asks for another placement than the one that was in force last."""
-        return self.wanted is not None and (self.last_good is None or self.wanted.placement != self.last_good.placement)
+        return self.wanted is not None and (
+            self.last_good is None or self.wanted.placement != self.last_good.placement
+        )
 
     def held_back(self, problem: Unresolved) -> "Entry":
         """Keep to what was in force before, for this reason."""
@@ -99,12 +102,23 @@ def plan(objects: Iterable[Json], compile_: Compile) -> Plan:
     try:
         return Plan(entries, compile_(_catalogue(entries)))
     except DoesNotFit as error:
-        problem = Unresolved(Reason.DOES_NOT_FIT, f"does not fit into the admission policies: {error}")
-    kept = tuple(entry.held_back(problem) if entry.changed and not entry.problem else entry for entry in entries)
+        return hold_back(entries, str(error), compile_)
+
+
+def hold_back(entries: Sequence[Entry], why: str, compile_: Compile) -> Plan:
+    """Compile what was in force before, without what has been changed since or is new."""
+    problem = Unresolved(Reason.DOES_NOT_FIT, f"It does not fit into the admission policies: {why}")
+    kept = tuple(entry.held_back(problem) if entry.changed else entry for entry in entries)
     try:
         return Plan(kept, compile_(_catalogue(kept)))
     except DoesNotFit:
-        return Plan(tuple(entry if entry.problem else entry.held_back(problem) for entry in kept), None)
+        return nothing(kept, why)
+
+
+def nothing(entries: Sequence[Entry], why: str) -> Plan:
+    """Leave the policies as they are, whatever they are."""
+    problem = Unresolved(Reason.DOES_NOT_FIT, f"It does not fit into the admission policies: {why}")
+    return Plan(tuple(entry if entry.problem else entry.held_back(problem) for entry in entries), None)
 
 
 def read(objects: Iterable[Json]) -> tuple[Entry, ...]:
@@ -137,7 +151,9 @@ def placement_json(entry: Entry) -> dict[str, Any]:
         raise ValueError(f"{entry.name} is not compiled")
     return {
         "generation": entry.good_generation if entry.problem else entry.generation,
-        "alternatives": [{"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives],
+        "alternatives": [
+            {"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives
+        ],
         "tolerations": [toleration.to_dict() for toleration in compiled.placement.tolerations],
     }
 
@@ -170,7 +186,9 @@ def _includes(raw: Json) -> tuple[str, ...]:
     return tuple(name for name in includes if isinstance(name, str)) if isinstance(includes, list) else ()
 
 
-def _country_sets(name: ClassificationName, specs: Mapping[ClassificationName, DataClassificationSpec]) -> tuple[str, ...]:
+def _country_sets(
+    name: ClassificationName, specs: Mapping[ClassificationName, DataClassificationSpec]
+) -> tuple[str, ...]:
     used: set[str] = set()
     seen: set[ClassificationName] = set()
     waiting = [name]
@@ -180,7 +198,8 @@ def _country_sets(name: ClassificationName, specs: Mapping[ClassificationName, D
             continue
         seen.add(current)
         waiting += map(ClassificationName, specs[current].includes)
-        for alternative in specs[current].nodes.any_of if specs[current].nodes else ():
+        nodes = specs[current].nodes
+        for alternative in nodes.any_of if nodes is not None else ():
             used.update(map(str, (*alternative.country_sets, *alternative.controlled_from_sets)))
     return tuple(sorted(used))
 
@@ -195,7 +214,8 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
                 for one in remembered.alternatives
             ),
             tuple(
-                Toleration(t.key, str(t.operator), t.value or "", str(t.effect or "")) for t in remembered.tolerations
+                Toleration(t.key, str(t.operator), t.value or "", str(t.effect or ""))
+                for t in remembered.tolerations
             ),
         )
     except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not

@@ -1,8 +1,8 @@
 """Who leads: one Lease, renewed by the leader, taken over when it stands still.
 
-The rule of client-go, with its two clocks kept apart: the holder's own deadline is shorter than the time after
-which others take over, and both are measured on the local monotonic clock, never by the times in the Lease.
-A leader that cannot renew in time has to end its process: `LeaseLost` is not to be handled, only to be died of.
+The rule of client-go: the holder's own deadline is shorter than the time after which others take over, and both
+are measured on the local monotonic clock, never by the times in the Lease. A leader that cannot renew in time has
+to end its process: `LeaseLost` is not to be handled, only to be died of.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class Elector:
         namespace: str,
         name: str,
         identity: str,
-        timing: Timing = Timing(),  # noqa: B008 (frozen)
+        timing: Timing = Timing(),
         clock: Clock = time.monotonic,
     ) -> None:
         """Stand for election as ``identity``; nothing is done yet."""
@@ -123,7 +123,9 @@ class Elector:
             if self._held is None:
                 raise LeaseLost(f"the lease {self._name} is now held by {self.leader or 'nobody'}")
             if self._clock() - renewed >= self._timing.deadline:
-                raise LeaseLost(f"the lease {self._name} could not be renewed for {self._timing.deadline:g} s")
+                raise LeaseLost(
+                    f"the lease {self._name} could not be renewed for {self._timing.deadline:g} s"
+                )
 
     async def release(self) -> None:
         """Give the Lease back so that another need not wait; failing at it costs them the wait."""
@@ -132,7 +134,9 @@ class Elector:
         body = self._held | {"spec": self._held["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}}
         self._held = None
         try:
-            await asyncio.wait_for(self._client.replace(LEASES, body, namespace=self._namespace), self._timing.retry)
+            await asyncio.wait_for(
+                self._client.replace(LEASES, body, namespace=self._namespace), self._timing.retry
+            )
         except (ApiError, Unreachable, TimeoutError) as error:
             log.warning("the lease was not given back", extra={"error": str(error)})
 

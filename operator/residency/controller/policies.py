@@ -1,12 +1,12 @@
 """Putting the compiled policies into the API server, and putting them back when somebody changes them.
 
-Server-side apply alone cannot do it: it leaves fields that others added, and one more ``matchCondition`` switches a
-guard off. So what exists is replaced: the API server turns a replacement that changes nothing into no write at all,
-which also tells whether anything had been changed.
+Server-side apply alone cannot do it: it leaves fields that others added, and one more ``matchCondition`` switches
+a guard off. So what exists is replaced: the API server turns a replacement that changes nothing into no write at
+all, which also tells whether anything had been changed.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,8 +38,7 @@ class Policies:
     async def ensure(self, compiled: CompiledPolicies, *, known_revision: str = "") -> bool:
         """Make the cluster's policies what was compiled, in order; say whether anything had to be written.
 
-        ``known_revision`` is the revision that was in force before this process knew anything: what is missing of
-        it was deleted, and not never made.
+        ``known_revision`` was in force before this process knew anything: what is missing of it was deleted.
         """
         if compiled.revision != self._revision:
             self._versions.clear()
@@ -54,12 +53,36 @@ class Policies:
         self._revision = compiled.revision
         return written
 
+    async def refusal(self, compiled: CompiledPolicies, *, known_revision: str = "") -> str:
+        """Ask the API server whether it would take these; empty when it would, else its reason.
+
+        Asked of all before any is written, so that what is in force is never a mixture.
+        """
+        if compiled.revision in (self._revision, known_revision):
+            return ""
+        for body in compiled.objects:
+            try:
+                await self.client.apply(POLICIES[kind(body)], body, dry_run=True)
+            except ApiError as error:
+                if not error.invalid:
+                    raise
+                return f"the API server refuses {kind(body)} {name_of(body)}: {error}"
+        return ""
+
     async def _find(self, kinds: Iterable[str]) -> Mapping[Key, Object]:
         return {
-            (kind_, name_of(item)): item
-            for kind_ in sorted(kinds)
-            for item in await self.client.find(POLICIES[kind_], metadata_only=True)
+            (kind_, name_of(item)): item for kind_ in sorted(kinds) for item in await self._of_kind(kind_)
         }
+
+    async def _of_kind(self, kind_: str) -> Sequence[Object]:
+        try:
+            return await self.client.find(POLICIES[kind_], metadata_only=True)
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            served = f"{kind_} in {POLICIES[kind_].api_version}"
+            text = f"this API server does not serve {served}; Kubernetes 1.36 and newer do"
+            raise ApiError(error.status, error.reason, text) from error
 
     async def _ensure(self, body: Object, live: Object | None, was_complete: bool) -> bool:
         for attempt in range(ATTEMPTS):
@@ -96,7 +119,9 @@ class Policies:
         self._versions[key(body)] = stored["metadata"]["resourceVersion"]
         if cause:
             self.metrics.repairs.labels(policy=name_of(body), kind=kind(body), cause=cause).inc()
-            log.warning("policy restored", extra={"policy": name_of(body), "policy_kind": kind(body), "cause": cause})
+            log.warning(
+                "policy restored", extra={"policy": name_of(body), "policy_kind": kind(body), "cause": cause}
+            )
 
 
 def replacement(body: Object, live: Object) -> Object:

@@ -1,7 +1,7 @@
 """Every metric of the controller, once: names, labels, and what they mean to an alert.
 
-Labels are bounded: policy names are fixed, classifications are few. Each controller has its own registry, so that
-tests can have several.
+Labels are bounded: policy names are fixed, classifications are few. Each controller has its own registry, so
+that tests can have several.
 """
 
 from collections.abc import Mapping

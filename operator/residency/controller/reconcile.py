@@ -1,0 +1,308 @@
+"""One pass over everything: read afresh, decide, put right, prove, say so.
+
+Level-triggered: what woke it does not matter, and a pass that finds all as it should be writes nothing. A step
+that fails is counted and makes the pass fail, but no later step that can do without it: statuses are always written.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from residency.api import names
+from residency.api.names import ClassificationName, Reason
+from residency.cluster.client import Client, Object
+from residency.cluster.errors import ApiError, Unreachable
+from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
+from residency.controller.canary import Canary, Proof
+from residency.controller.catalogue import (
+    Entry,
+    Plan,
+    country_sets_json,
+    hold_back,
+    nothing,
+    placement_json,
+    plan,
+)
+from residency.controller.policies import Policies
+from residency.controller.workloads import Workloads
+from residency.policy.compile import CompiledPolicies, Settings, compile_policies
+from residency.reporting.metrics import Metrics
+from residency.reporting.status import Judgement, Standing, Usage, change, enforced, not_enforced_yet
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SOON: Final = 10.0
+"""Seconds until the next look where something is known not to be well yet."""
+
+Waiting = Mapping[ClassificationName, Sequence[str]]
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass has found out."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    """What went wrong, by step."""
+    unwell: bool = False
+    """Whether to look again soon although nothing failed."""
+
+
+@dataclass
+class Reconciler:
+    """Makes the cluster what the DataClassifications say."""
+
+    client: Client
+    settings: Settings
+    canary: Canary
+    metrics: Metrics
+    policies: Policies = field(init=False)
+    workloads: Workloads = field(init=False)
+    _placed_revision: str = ""
+    """The revision for which DaemonSets have been looked at."""
+
+    def __post_init__(self) -> None:
+        self.policies = Policies(self.client, self.metrics)
+        self.workloads = Workloads(self.client, (*self.settings.excluded, self.settings.canary_namespace))
+
+    async def reconcile(self) -> Pass:
+        """Do one pass; raise only when nothing could be read."""
+        done = Pass()
+        objects = await self.client.find(CLASSIFICATIONS)
+        labels = await self._labels()
+        wanted = await self._plan(done, objects)
+        usage = _usage(wanted.entries, labels)
+        await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
+        proof = await self._put_in_force(done, wanted)
+        found = _Findings(wanted, proof, done.failed, await self._waiting(done, wanted, proof, labels))
+        standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
+        await self._step(done, "status", self._write_statuses(wanted.entries, standings))
+        self._measure(found, standings)
+        await self._step(done, "deletion", self._release(wanted.entries, usage))
+        if found.in_force:
+            await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
+        done.unwell = not all(s.ready.holds and s.enforced.holds for s in standings.values())
+        return done
+
+    async def _plan(self, done: Pass, objects: Sequence[Object]) -> Plan:
+        # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
+        wanted = await asyncio.to_thread(plan, objects, self._compile)
+        refusal = await self._refusal(done, wanted)
+        if not refusal:
+            return wanted
+        kept = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
+        return nothing(kept.entries, refusal) if await self._refusal(done, kept) else kept
+
+    async def _refusal(self, done: Pass, wanted: Plan) -> str:
+        if wanted.compiled is None:
+            return ""
+        asking = self.policies.refusal(wanted.compiled, known_revision=_known_revision(wanted))
+        return await self._step(done, "trial", asking) or ""
+
+    def _compile(self, catalogue: Mapping[ClassificationName, Any]) -> CompiledPolicies:
+        return compile_policies(catalogue, self.settings)
+
+    async def _step(self, done: Pass, step: str, work: Awaitable[T]) -> T | None:
+        try:
+            return await work
+        except (ApiError, Unreachable) as error:
+            done.failed[step] = str(error)
+            log.warning("step failed", extra={"step": step, "error": str(error)})
+        except Exception as error:  # a bug in one step must not keep the others from being done
+            done.failed[step] = f"{type(error).__name__}: {error}"
+            log.exception("step failed unexpectedly", extra={"step": step})
+        self.metrics.reconcile_errors.labels(step=step).inc()
+        return None
+
+    async def _labels(self) -> dict[str, str]:
+        """Read which namespaces are classified; those that no policy applies to never are."""
+        found = await self.client.find(NAMESPACES, labels=names.CLASSIFICATION, metadata_only=True)
+        return {
+            name_of(item): item["metadata"]["labels"][names.CLASSIFICATION]
+            for item in found
+            if name_of(item) not in (*self.settings.excluded, self.settings.canary_namespace)
+        }
+
+    async def _put_in_force(self, done: Pass, wanted: Plan) -> Proof | None:
+        """Write the policies and see them in force; None where they could not be written."""
+        if wanted.compiled is None or "trial" in done.failed:
+            # What is there stays, and nothing is known of it.
+            return None
+        self.metrics.compiled_bytes.set(wanted.compiled.size)
+        ensuring = self.policies.ensure(wanted.compiled, known_revision=_known_revision(wanted))
+        if await self._step(done, "policies", ensuring) is None:
+            return None
+        proof = await self._step(done, "canary", self.canary.prove(wanted.compiled.revision))
+        if proof is not None and not proof.holds:
+            log.warning("not in force", extra={"proof": str(proof)})
+        return proof
+
+    async def _waiting(
+        self, done: Pass, wanted: Plan, proof: Proof | None, labels: Mapping[str, str]
+    ) -> Waiting | None:
+        if proof is None or not proof.holds:
+            return None
+        return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue))
+
+    async def _keep_finalizers(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            finalizers = entry.metadata.get("finalizers") or []
+            if names.FINALIZER not in finalizers and not entry.deleting:
+                await self._set_finalizers(entry, [*finalizers, names.FINALIZER])
+
+    async def _release(self, entries: Sequence[Entry], usage: Mapping[ClassificationName, Usage]) -> None:
+        """Let those go that were deleted and are not in use."""
+        for entry in entries:
+            finalizers = entry.metadata.get("finalizers") or []
+            if entry.deleting and names.FINALIZER in finalizers and not usage[entry.name]:
+                await self._set_finalizers(entry, [one for one in finalizers if one != names.FINALIZER])
+
+    async def _set_finalizers(self, entry: Entry, finalizers: Sequence[str]) -> None:
+        # The list is written as a whole, so only if nobody has written since it was read.
+        version = entry.metadata["resourceVersion"]
+        patch: Object = {"metadata": {"resourceVersion": version, "finalizers": list(finalizers)}}
+        try:
+            await self.client.merge(CLASSIFICATIONS, entry.name, patch)
+        except ApiError as error:
+            # Whoever was faster has woken us again.
+            if not (error.conflict or error.not_found):
+                raise
+
+    async def _write_statuses(
+        self, entries: Sequence[Entry], standings: Mapping[ClassificationName, Standing]
+    ) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        refused: list[str] = []
+        for entry in entries:
+            changes = change(entry.status, standings[entry.name].to_json(entry.status, now))
+            if not changes:
+                continue
+            try:
+                await self.client.merge(
+                    CLASSIFICATIONS, entry.name, {"status": changes}, subresource="status"
+                )
+            except ApiError as error:
+                if not error.not_found:
+                    refused.append(f"{entry.name}: {error}")
+        if refused:
+            raise ApiError(0, "StatusRefused", "; ".join(refused)[:1000])
+
+    async def _place_daemonsets(self, wanted: Plan, labels: Mapping[str, str]) -> None:
+        if wanted.compiled is not None and self._placed_revision != wanted.compiled.revision:
+            self.metrics.daemonsets_refused.set(
+                await self.workloads.place_daemonsets(labels, wanted.catalogue)
+            )
+            self._placed_revision = wanted.compiled.revision
+
+    def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing]) -> None:
+        ready = sum(standing.ready.holds for standing in standings.values())
+        self.metrics.classifications(ready, len(standings) - ready)
+        self.metrics.policies_in_force.set(int(found.in_force))
+        if found.waiting is not None:
+            self.metrics.waiting({name: len(found.waiting.get(name, ())) for name in standings})
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What a pass knows when it comes to write statuses."""
+
+    wanted: Plan
+    proof: Proof | None
+    """None: the policies could not be written."""
+    failed: Mapping[str, str]
+    waiting: Waiting | None
+    """None: not known."""
+
+    @property
+    def in_force(self) -> bool:
+        return self.proof is not None and self.proof.holds
+
+    def standing(self, entry: Entry, usage: Usage) -> Standing:
+        ready = self._ready(entry, usage)
+        before = entry.status
+        # What could not be written is not told as if it had been.
+        written = self.wanted.compiled is not None and self.proof is not None and entry.compiled is not None
+        return Standing(
+            entry.generation,
+            self.wanted.compiled.revision
+            if written and self.wanted.compiled
+            else str(before.get("revision", "")),
+            placement_json(entry) if written else _mapping_or_none(before.get("placement")),
+            country_sets_json(entry) if written else before.get("countrySets", ()),
+            usage,
+            ready=ready,
+            enforced=self._enforced(entry, ready),
+        )
+
+    def _ready(self, entry: Entry, usage: Usage) -> Judgement:
+        if entry.problem is not None:
+            return Judgement("False", entry.problem.reason, f"{entry.problem.message}. {_instead(entry)}")
+        if self.proof is None:
+            why = next(
+                (self.failed[step] for step in _FORCING if step in self.failed),
+                "see the other classifications",
+            )
+            return Judgement(
+                "False", Reason.NOT_YET_IN_FORCE, f"The policies could not be put in force: {why}"
+            )
+        if not self.proof.holds:
+            return Judgement("False", Reason.NOT_YET_IN_FORCE, str(self.proof))
+        if entry.deleting and usage:
+            why = f"Deleted, but in use by {usage}, and so still in force. It goes when nobody names it any more."
+            return Judgement("False", Reason.IN_USE, why)
+        return Judgement("True", Reason.IN_FORCE, str(self.proof))
+
+    def _enforced(self, entry: Entry, ready: Judgement) -> Judgement:
+        if not self.in_force or entry.compiled is None:
+            return not_enforced_yet(ready)
+        if self.waiting is None:
+            return Judgement(
+                "Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}"
+            )
+        return enforced(self.waiting.get(entry.name, ()))
+
+
+_FORCING: Final = ("trial", "policies", "canary")
+"""The steps without which nothing is in force."""
+
+
+def _known_revision(wanted: Plan) -> str:
+    """The compiled revision where some status says that it was in force before, else nothing."""
+    compiled = wanted.compiled
+    if compiled is None:
+        return ""
+    return (
+        compiled.revision
+        if any(e.status.get("revision") == compiled.revision for e in wanted.entries)
+        else ""
+    )
+
+
+def _usage(entries: Sequence[Entry], labels: Mapping[str, str]) -> dict[ClassificationName, Usage]:
+    return {
+        entry.name: Usage(
+            tuple(sorted(namespace for namespace, label in labels.items() if label == entry.name)),
+            tuple(
+                sorted(
+                    other.name
+                    for other in entries
+                    if entry.name in other.includes and other.name != entry.name
+                )
+            ),
+        )
+        for entry in entries
+    }
+
+
+def _mapping_or_none(value: Any) -> dict[str, Any] | None:
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _instead(entry: Entry) -> str:
+    if entry.last_good is None:
+        return "Nothing of it is in force: whatever names it is refused."
+    return f"Generation {entry.good_generation} stays in force."
