@@ -32,7 +32,9 @@ from residency.api.names import Condition, Fact, Reason
 from residency.api.schema import describe
 from strategies import Json, hostile_specs, specs
 
-CRD = Path(__file__).parents[2] / "crds" / "residency.dev_dataclassifications.yaml"
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "residency.dev_dataclassifications.yaml"
+EXAMPLES = ROOT / "examples" / "classifications"
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/dataclassifications.residency.dev"
 PATH = "/apis/residency.dev/v1alpha1/dataclassifications"
 MOST_COUNTRIES = 64
@@ -165,6 +167,11 @@ def test_every_hostile_spec_gets_the_same_verdict_from_both(cluster: ControlPlan
     check()
     # A generator of nothing but nonsense, or of nothing hostile, would prove little.
     assert min(verdicts.values()) >= 30, verdicts
+
+
+def test_the_example_classifications_are_accepted(cluster: ControlPlane) -> None:
+    answer = cluster.kubectl("apply", "--dry-run=server", "-f", str(EXAMPLES))
+    assert len(answer.splitlines()) == len(list(EXAMPLES.glob("*.yaml")))
 
 
 def full_status() -> DataClassificationStatus:
