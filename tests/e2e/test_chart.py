@@ -136,9 +136,7 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         (["image.tag=1.2", f"image.digest=sha256:{'0' * 64}"], f"residency@sha256:{'0' * 64}"),
     ],
 )
-def test_the_image_is_named_by_digest_before_tag(
-    cluster: ControlPlane, settings: list[str], image: str
-) -> None:
+def test_the_image_is_named_by_digest_before_tag(cluster: ControlPlane, settings: list[str], image: str) -> None:
     manifests = render(cluster, *(f"--set={setting}" for setting in settings))
     assert container_of(manifests)["image"] == image
 
@@ -188,9 +186,7 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
 def test_a_bad_value_is_refused_with_its_name_and_what_would_do(
     cluster: ControlPlane, setting: str, message: str
 ) -> None:
-    said = cluster.helm(
-        "template", "residency", CHART, "--namespace", NAMESPACE, "--set", setting, check=False
-    )
+    said = cluster.helm("template", "residency", CHART, "--namespace", NAMESPACE, "--set", setting, check=False)
     assert "Error: " in said
     assert message in said
 
@@ -218,9 +214,7 @@ def test_rights_have_no_wildcard_no_secrets_and_no_way_to_more_rights(rendered: 
     for rule in rules_of(rendered, "ClusterRole", "Role"):
         assert "nonResourceURLs" not in rule
         words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
-        assert words.isdisjoint(
-            {"*", "secrets", "escalate", "bind", "impersonate", "rbac.authorization.k8s.io"}
-        )
+        assert words.isdisjoint({"*", "secrets", "escalate", "bind", "impersonate", "rbac.authorization.k8s.io"})
 
 
 def test_what_may_be_written_everywhere_without_a_name_is_little(rendered: list[Manifest]) -> None:
