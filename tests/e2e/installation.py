@@ -1,4 +1,4 @@
-"""Residency installed on a control plane: the chart for real, the controller as a process with the chart's token."""
+"""Residency installed on a control plane: the chart, and the controller as a process with its token."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ class Controller:
         self.log = log
         self._command = [
             sys.executable,
-            *("-X", "dev", "-m", "residency", "controller"),
+            *("-m", "residency", "controller"),
             *("--namespace", own_namespace, "--http-address", "127.0.0.1:0", *flags),
         ]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("POD_")}
@@ -125,7 +125,7 @@ class Controller:
 
 
 class Installation:
-    """The chart on a control plane and, between start and stop, one controller with its ServiceAccount's rights."""
+    """The chart on a control plane, and controllers that run with its ServiceAccount's rights."""
 
     def __init__(self, cluster: ControlPlane, folder: Path, *flags: str) -> None:
         self.cluster = cluster
@@ -136,8 +136,8 @@ class Installation:
     def install(self, *settings: str) -> None:
         """Install the chart."""
         self.cluster.helm(
-            *("upgrade", "--install", "residency", str(CHART), "--namespace", NAMESPACE, "--create-namespace"),
-            *settings,
+            *("upgrade", "--install", "residency", str(CHART)),
+            *("--namespace", NAMESPACE, "--create-namespace", *settings),
         )
         # There is nobody to pull the image: the Deployment would only make pods that kwok pretends to run.
         self.cluster.kubectl("-n", NAMESPACE, "scale", "deployment", "residency-controller", "--replicas=0")
@@ -188,9 +188,7 @@ class Installation:
         """Wait until a classification as it is now is in force."""
         return self.wait_condition(name, "Ready", "True", seconds=seconds)
 
-    def wait_condition(
-        self, name: str, type_: str, status: str, reason: str = "", seconds: float = 20
-    ) -> Object:
+    def wait_condition(self, name: str, type_: str, status: str, reason: str = "", seconds: float = 20) -> Object:
         """Wait for a condition."""
         last: Object = {}
 

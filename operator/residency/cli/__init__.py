@@ -19,9 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = _Parser(
-        prog="residency", description="Keeps classified workloads on nodes that may hold their data."
-    )
+    parser = _Parser(prog="residency", description="Keeps classified workloads on nodes that may hold their data.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     controller.add_to(commands)
     commands.add_parser("version", help="print the version")

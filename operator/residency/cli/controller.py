@@ -26,8 +26,9 @@ def add_to(commands: "Commands") -> None:
     parser = commands.add_parser(
         "controller",
         help="compile the classifications into admission policies and keep those in force",
-        description="Compiles the DataClassifications into admission policies, keeps those in force and says so "
-        "in their status. Connects as KUBECONFIG says, else as the pod's service account, else as ~/.kube/config.",
+        description="Compiles the DataClassifications into admission policies, keeps those in force and "
+        "says so in their status. Connects as KUBECONFIG says, else as the pod's service account, else as "
+        "~/.kube/config.",
     )
     add = parser.add_argument
     in_pod = os.environ.get("POD_NAMESPACE")
@@ -149,9 +150,7 @@ def _address(text: str) -> tuple[str, int]:
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not the address of an API server, such as https://10.0.0.1:6443"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not the address of an API server, such as https://10.0.0.1:6443")
     return text.rstrip("/")
 
 

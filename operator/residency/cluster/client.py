@@ -70,9 +70,7 @@ class Client:
 
     # Reading
 
-    async def get(
-        self, resource: Resource, name: str, *, namespace: str = "", metadata_only: bool = False
-    ) -> Object:
+    async def get(self, resource: Resource, name: str, *, namespace: str = "", metadata_only: bool = False) -> Object:
         """Read one object."""
         accept = _METADATA_ONLY.format(kind="") if metadata_only else "application/json"
         return _object(await self._call("GET", resource.path(name, namespace=namespace), accept=accept))
@@ -127,16 +125,12 @@ class Client:
 
     # Writing
 
-    async def create(
-        self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False
-    ) -> Object:
+    async def create(self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False) -> Object:
         """Create an object, or only ask what would happen."""
         query = {"dryRun": "All"} if dry_run else {}
         return _object(await self._call("POST", resource.path(namespace=namespace), query=query, body=body))
 
-    async def apply(
-        self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False
-    ) -> Object:
+    async def apply(self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False) -> Object:
         """Apply server-side, with force: what the body says is ours; or only ask whether that would do.
 
         Unlike a POST this carries the name in the path, so RBAC's ``resourceNames`` hold for creation.
@@ -181,9 +175,7 @@ class Client:
             raise _error(status, data)
         return data
 
-    async def _send(
-        self, method: str, url: str, body: Object | None, content: str, accept: str
-    ) -> tuple[int, bytes]:
+    async def _send(self, method: str, url: str, body: Object | None, content: str, accept: str) -> tuple[int, bytes]:
         headers = {"Content-Type": content, "Accept": accept, "User-Agent": names.FIELD_MANAGER}
         try:
             if token := await self.connection.authorization():

@@ -8,17 +8,13 @@ from residency.cluster.resources import ENDPOINT_SLICES
 
 async def api_servers(client: Client) -> tuple[str, ...]:
     """Read the addresses that the API servers publish; none where the cluster keeps them to itself."""
-    slices = await client.find(
-        ENDPOINT_SLICES, namespace="default", labels="kubernetes.io/service-name=kubernetes"
-    )
+    slices = await client.find(ENDPOINT_SLICES, namespace="default", labels="kubernetes.io/service-name=kubernetes")
     return tuple(sorted({url for item in slices for url in _urls(item)}))
 
 
 def _urls(item: dict[str, Any]) -> list[str]:
     ports = [
-        port["port"]
-        for port in item.get("ports") or ()
-        if port.get("port") and port.get("name") in ("https", "", None)
+        port["port"] for port in item.get("ports") or () if port.get("port") and port.get("name") in ("https", "", None)
     ]
     hosts = [
         f"[{address}]" if ":" in address else address

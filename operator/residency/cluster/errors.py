@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Final
 
 LONGEST: Final = 600
-"""Characters of an answer that are worth repeating: a refused policy is quoted back in full, several times."""
+"""Characters of an answer that are worth repeating: a refused policy is quoted back in full, and more."""
 
 
 class ConfigurationError(Exception):

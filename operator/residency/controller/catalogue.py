@@ -1,7 +1,8 @@
 """From DataClassifications as they were read to the catalogue that is compiled: pure.
 
 Nothing that one of them says can hurt another: what cannot be read or resolved keeps the placement that was
-last in force (its status remembers it), or, never having had one, is left out, so that what names it is refused.
+last in force (its status remembers it), or, never having had one, is left out, so that what names it is
+refused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,9 +74,7 @@ class Entry:
     @property
     def changed(self) -> bool:
         """Whether its spec asks for another placement than the one that was in force last."""
-        return self.wanted is not None and (
-            self.last_good is None or self.wanted.placement != self.last_good.placement
-        )
+        return self.wanted is not None and (self.last_good is None or self.wanted.placement != self.last_good.placement)
 
     def held_back(self, problem: Unresolved) -> "Entry":
         """Keep to what was in force before, for this reason."""
@@ -151,9 +150,7 @@ def placement_json(entry: Entry) -> dict[str, Any]:
         raise ValueError(f"{entry.name} is not compiled")
     return {
         "generation": entry.good_generation if entry.problem else entry.generation,
-        "alternatives": [
-            {"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives
-        ],
+        "alternatives": [{"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives],
         "tolerations": [toleration.to_dict() for toleration in compiled.placement.tolerations],
     }
 
@@ -162,7 +159,7 @@ def country_sets_json(entry: Entry) -> list[dict[str, str]]:
     """Say which version of each country set was used; what is kept from before keeps saying it."""
     if entry.problem:
         before = entry.status.get("countrySets")
-        return [dict(item) for item in before] if isinstance(before, list) else []
+        return [dict(item) for item in before if isinstance(item, Mapping)] if isinstance(before, list) else []
     known = {str(name): country_set.version for name, country_set in COUNTRY_SETS.items()}
     return [{"name": name, "version": known[name]} for name in entry.country_sets]
 
@@ -214,8 +211,7 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
                 for one in remembered.alternatives
             ),
             tuple(
-                Toleration(t.key, str(t.operator), t.value or "", str(t.effect or ""))
-                for t in remembered.tolerations
+                Toleration(t.key, str(t.operator), t.value or "", str(t.effect or "")) for t in remembered.tolerations
             ),
         )
     except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not

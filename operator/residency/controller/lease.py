@@ -1,8 +1,8 @@
 """Who leads: one Lease, renewed by the leader, taken over when it stands still.
 
-The rule of client-go: the holder's own deadline is shorter than the time after which others take over, and both
-are measured on the local monotonic clock, never by the times in the Lease. A leader that cannot renew in time has
-to end its process: `LeaseLost` is not to be handled, only to be died of.
+The rule of client-go: the holder's own deadline is shorter than the time after which others take over, and
+both are measured on the local monotonic clock, never by the times in the Lease. A leader that cannot renew in
+time has to end its process: `LeaseLost` is not to be handled, only to be died of.
 """
 
 import asyncio
@@ -30,9 +30,14 @@ class LeaseLost(Exception):
 class Leases(Protocol):
     """What the elector needs of a client."""
 
-    def get(self, resource: Resource, name: str, *, namespace: str = "") -> Awaitable[Object]: ...  # noqa: D102
-    def create(self, resource: Resource, body: Object, *, namespace: str = "") -> Awaitable[Object]: ...  # noqa: D102
-    def replace(self, resource: Resource, body: Object, *, namespace: str = "") -> Awaitable[Object]: ...  # noqa: D102
+    def get(self, resource: Resource, name: str, /, *, namespace: str) -> Awaitable[Object]:
+        """Read a Lease."""
+
+    def create(self, resource: Resource, body: Object, /, *, namespace: str) -> Awaitable[Object]:
+        """Make a Lease."""
+
+    def replace(self, resource: Resource, body: Object, /, *, namespace: str) -> Awaitable[Object]:
+        """Write a Lease, if nobody else has since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +128,7 @@ class Elector:
             if self._held is None:
                 raise LeaseLost(f"the lease {self._name} is now held by {self.leader or 'nobody'}")
             if self._clock() - renewed >= self._timing.deadline:
-                raise LeaseLost(
-                    f"the lease {self._name} could not be renewed for {self._timing.deadline:g} s"
-                )
+                raise LeaseLost(f"the lease {self._name} could not be renewed for {self._timing.deadline:g} s")
 
     async def release(self) -> None:
         """Give the Lease back so that another need not wait; failing at it costs them the wait."""
@@ -134,9 +137,7 @@ class Elector:
         body = self._held | {"spec": self._held["spec"] | {"holderIdentity": "", "leaseDurationSeconds": 1}}
         self._held = None
         try:
-            await asyncio.wait_for(
-                self._client.replace(LEASES, body, namespace=self._namespace), self._timing.retry
-            )
+            await asyncio.wait_for(self._client.replace(LEASES, body, namespace=self._namespace), self._timing.retry)
         except (ApiError, Unreachable, TimeoutError) as error:
             log.warning("the lease was not given back", extra={"error": str(error)})
 

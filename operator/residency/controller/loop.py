@@ -85,9 +85,7 @@ class Loop:
         except (ApiError, Unreachable) as error:
             log.warning("nothing could be read", extra={"error": str(error)})
             problem = str(error)
-        except (
-            Exception
-        ) as error:  # bad input or a bug: the policies in force stay, and the next pass may do better
+        except Exception as error:  # bad input or a bug: the policies in force stay, and the next pass may do better
             log.exception("reconciling failed unexpectedly")
             problem = f"{type(error).__name__}: {error}"
         self.metrics.reconcile_errors.labels(step="read").inc()

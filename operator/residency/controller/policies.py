@@ -1,8 +1,8 @@
 """Putting the compiled policies into the API server, and putting them back when somebody changes them.
 
-Server-side apply alone cannot do it: it leaves fields that others added, and one more ``matchCondition`` switches
-a guard off. So what exists is replaced: the API server turns a replacement that changes nothing into no write at
-all, which also tells whether anything had been changed.
+Server-side apply alone cannot do it: it leaves fields that others added, and one more ``matchCondition``
+switches a guard off. So what exists is replaced: the API server turns a replacement that changes nothing into
+no write at all, which also tells whether anything had been changed.
 """
 
 import logging
@@ -70,9 +70,7 @@ class Policies:
         return ""
 
     async def _find(self, kinds: Iterable[str]) -> Mapping[Key, Object]:
-        return {
-            (kind_, name_of(item)): item for kind_ in sorted(kinds) for item in await self._of_kind(kind_)
-        }
+        return {(kind_, name_of(item)): item for kind_ in sorted(kinds) for item in await self._of_kind(kind_)}
 
     async def _of_kind(self, kind_: str) -> Sequence[Object]:
         try:
@@ -119,9 +117,7 @@ class Policies:
         self._versions[key(body)] = stored["metadata"]["resourceVersion"]
         if cause:
             self.metrics.repairs.labels(policy=name_of(body), kind=kind(body), cause=cause).inc()
-            log.warning(
-                "policy restored", extra={"policy": name_of(body), "policy_kind": kind(body), "cause": cause}
-            )
+            log.warning("policy restored", extra={"policy": name_of(body), "policy_kind": kind(body), "cause": cause})
 
 
 def replacement(body: Object, live: Object) -> Object:

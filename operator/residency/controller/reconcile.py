@@ -1,7 +1,8 @@
 """One pass over everything: read afresh, decide, put right, prove, say so.
 
-Level-triggered: what woke it does not matter, and a pass that finds all as it should be writes nothing. A step
-that fails is counted and makes the pass fail, but no later step that can do without it: statuses are always written.
+Level-triggered: what woke it does not matter, and a pass that finds all as it should be writes nothing. A
+step that fails is counted and makes the pass fail, but no later step that can do without it: statuses are
+always written.
 """
 
 import asyncio
@@ -89,7 +90,8 @@ class Reconciler:
         return done
 
     async def _plan(self, done: Pass, objects: Sequence[Object]) -> Plan:
-        # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
+        # Compiling is pure Python and takes a while with many classifications: health and Lease must not
+        # wait.
         wanted = await asyncio.to_thread(plan, objects, self._compile)
         refusal = await self._refusal(done, wanted)
         if not refusal:
@@ -172,9 +174,7 @@ class Reconciler:
             if not (error.conflict or error.not_found):
                 raise
 
-    async def _write_statuses(
-        self, entries: Sequence[Entry], standings: Mapping[ClassificationName, Standing]
-    ) -> None:
+    async def _write_statuses(self, entries: Sequence[Entry], standings: Mapping[ClassificationName, Standing]) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         refused: list[str] = []
         for entry in entries:
@@ -182,9 +182,7 @@ class Reconciler:
             if not changes:
                 continue
             try:
-                await self.client.merge(
-                    CLASSIFICATIONS, entry.name, {"status": changes}, subresource="status"
-                )
+                await self.client.merge(CLASSIFICATIONS, entry.name, {"status": changes}, subresource="status")
             except ApiError as error:
                 if not error.not_found:
                     refused.append(f"{entry.name}: {error}")
@@ -193,9 +191,7 @@ class Reconciler:
 
     async def _place_daemonsets(self, wanted: Plan, labels: Mapping[str, str]) -> None:
         if wanted.compiled is not None and self._placed_revision != wanted.compiled.revision:
-            self.metrics.daemonsets_refused.set(
-                await self.workloads.place_daemonsets(labels, wanted.catalogue)
-            )
+            self.metrics.daemonsets_refused.set(await self.workloads.place_daemonsets(labels, wanted.catalogue))
             self._placed_revision = wanted.compiled.revision
 
     def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing]) -> None:
@@ -228,9 +224,7 @@ class _Findings:
         written = self.wanted.compiled is not None and self.proof is not None and entry.compiled is not None
         return Standing(
             entry.generation,
-            self.wanted.compiled.revision
-            if written and self.wanted.compiled
-            else str(before.get("revision", "")),
+            self.wanted.compiled.revision if written and self.wanted.compiled else str(before.get("revision", "")),
             placement_json(entry) if written else _mapping_or_none(before.get("placement")),
             country_sets_json(entry) if written else before.get("countrySets", ()),
             usage,
@@ -246,13 +240,11 @@ class _Findings:
                 (self.failed[step] for step in _FORCING if step in self.failed),
                 "see the other classifications",
             )
-            return Judgement(
-                "False", Reason.NOT_YET_IN_FORCE, f"The policies could not be put in force: {why}"
-            )
+            return Judgement("False", Reason.NOT_YET_IN_FORCE, f"The policies could not be put in force: {why}")
         if not self.proof.holds:
             return Judgement("False", Reason.NOT_YET_IN_FORCE, str(self.proof))
         if entry.deleting and usage:
-            why = f"Deleted, but in use by {usage}, and so still in force. It goes when nobody names it any more."
+            why = f"Deleted, but in use by {usage}, and so still in force until nobody names it."
             return Judgement("False", Reason.IN_USE, why)
         return Judgement("True", Reason.IN_FORCE, str(self.proof))
 
@@ -260,9 +252,7 @@ class _Findings:
         if not self.in_force or entry.compiled is None:
             return not_enforced_yet(ready)
         if self.waiting is None:
-            return Judgement(
-                "Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}"
-            )
+            return Judgement("Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}")
         return enforced(self.waiting.get(entry.name, ()))
 
 
@@ -275,24 +265,14 @@ def _known_revision(wanted: Plan) -> str:
     compiled = wanted.compiled
     if compiled is None:
         return ""
-    return (
-        compiled.revision
-        if any(e.status.get("revision") == compiled.revision for e in wanted.entries)
-        else ""
-    )
+    return compiled.revision if any(e.status.get("revision") == compiled.revision for e in wanted.entries) else ""
 
 
 def _usage(entries: Sequence[Entry], labels: Mapping[str, str]) -> dict[ClassificationName, Usage]:
     return {
         entry.name: Usage(
             tuple(sorted(namespace for namespace, label in labels.items() if label == entry.name)),
-            tuple(
-                sorted(
-                    other.name
-                    for other in entries
-                    if entry.name in other.includes and other.name != entry.name
-                )
-            ),
+            tuple(sorted(other.name for other in entries if entry.name in other.includes and other.name != entry.name)),
         )
         for entry in entries
     }

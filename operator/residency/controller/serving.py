@@ -13,8 +13,11 @@ _Handler = Callable[[web.Request], Awaitable[web.Response]]
 class Health(Protocol):
     """What probes want to know: the reason against it, or nothing."""
 
-    def dead(self) -> str: ...  # noqa: D102
-    def unready(self) -> str: ...  # noqa: D102
+    def dead(self) -> str:
+        """Say why the process should be restarted."""
+
+    def unready(self) -> str:
+        """Say why it is not working."""
 
 
 class Server:

@@ -1,8 +1,9 @@
 """kopf, watching the few small resources that matter; whatever happens there only wakes the loop.
 
 No handler decides, writes or returns anything: a watch may lose events (kopf's do, after a 410), and then the
-next regular pass finds what it missed. kopf runs in a thread with an event loop of its own, because at its end it
-cancels every task that was started in its loop after it, and in the main thread it takes the process's signals.
+next regular pass finds what it missed. kopf runs in a thread with an event loop of its own, because at its
+end it cancels every task that was started in its loop after it, and in the main thread it takes the process's
+signals.
 """
 
 import asyncio

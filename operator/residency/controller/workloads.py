@@ -111,16 +111,10 @@ class Workloads:
         refused = 0
         for daemonset in await self.client.find_as(_DaemonSet, DAEMON_SETS):
             metadata = daemonset.metadata
-            if (
-                metadata.deletionTimestamp is not None
-                or metadata.namespace in self.excluded
-                or metadata.controlled
-            ):
+            if metadata.deletionTimestamp is not None or metadata.namespace in self.excluded or metadata.controlled:
                 continue
             label = labels.get(metadata.namespace)
-            verdict = judge_workload(
-                "DaemonSet", msgspec.to_builtins(daemonset), metadata.namespace, label, catalogue
-            )
+            verdict = judge_workload("DaemonSet", msgspec.to_builtins(daemonset), metadata.namespace, label, catalogue)
             if isinstance(verdict, Denied):
                 refused += 1
                 _report(metadata, verdict.message)

@@ -94,41 +94,31 @@ def not_enforced_yet(ready: Judgement) -> Judgement:
 def enforced(waiting: Sequence[str]) -> Judgement:
     """Judge the pods that are not scheduled yet and could still start elsewhere."""
     if not waiting:
-        return Judgement(
-            "True", Reason.NONE_WAITING, "No unscheduled pod could start on a node that is not allowed."
-        )
+        return Judgement("True", Reason.NONE_WAITING, "No unscheduled pod could start on a node that is not allowed.")
     shown = sorted(waiting)[:PODS_SHOWN]
     more = f" and {len(waiting) - len(shown)} more" if len(waiting) > len(shown) else ""
     return Judgement(
         "False",
         Reason.PODS_WAITING,
-        f"{len(waiting)} unscheduled pods are older than the classification and could start where it does not "
-        f"allow: {', '.join(shown)}{more}. Delete them, so that their owners create them again.",
+        f"{len(waiting)} unscheduled pods are older than the classification and could start where it does "
+        f"not allow: {', '.join(shown)}{more}. Delete them, so that their owners create them again.",
     )
 
 
-def _conditions(
-    judged: Mapping[Condition, Judgement], generation: int, before: Iterable[Any], now: str
-) -> list[Json]:
-    known = {
-        old["type"]: old for old in before if isinstance(old, Mapping) and isinstance(old.get("type"), str)
-    }
+def _conditions(judged: Mapping[Condition, Judgement], generation: int, before: Iterable[Any], now: str) -> list[Json]:
+    known = {old["type"]: old for old in before if isinstance(old, Mapping) and isinstance(old.get("type"), str)}
     ours = [_condition(type_, says, generation, known.pop(type_, {}), now) for type_, says in judged.items()]
     # Others may have conditions of their own here; a list by type is made for that.
     return ours + [dict(old) for old in known.values()]
 
 
-def _condition(
-    type_: Condition, says: Judgement, generation: int, before: Mapping[str, Any], now: str
-) -> Json:
+def _condition(type_: Condition, says: Judgement, generation: int, before: Mapping[str, Any], now: str) -> Json:
     same = before.get("status") == says.status
     return {
         "type": str(type_),
         "status": says.status,
         "reason": str(says.reason),
-        "message": says.message
-        if len(says.message) <= MESSAGE_LENGTH
-        else says.message[: MESSAGE_LENGTH - 1] + "…",
+        "message": says.message if len(says.message) <= MESSAGE_LENGTH else says.message[: MESSAGE_LENGTH - 1] + "…",
         "observedGeneration": generation,
         "lastTransitionTime": before.get("lastTransitionTime", now) if same else now,
     }
