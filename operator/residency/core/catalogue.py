@@ -11,7 +11,15 @@ from residency.api.classification import DataClassificationSpec, Reference
 from residency.api.countries import expand
 from residency.api.names import ClassificationName, Fact, Reason
 from residency.core import messages
-from residency.core.placement import ANYWHERE, MAX_TERMS, Alternative, Classification, Placement, Toleration, conjoin, normalise
+from residency.core.placement import (
+    ANYWHERE,
+    MAX_TERMS,
+    Classification,
+    Placement,
+    Toleration,
+    conjoin,
+    normalise,
+)
 from residency.core.requirements import Operator, Requirement
 
 HIGHEST_SEAL = 4
@@ -65,7 +73,8 @@ def _included(name: ClassificationName, specs: Specs) -> tuple[ClassificationNam
         if current not in specs:
             raise _Unresolvable(
                 Reason.UNKNOWN_INCLUDE,
-                f'{path[-1]} includes "{current}", which is not there or cannot be read; create it or take it out of spec.includes',
+                f'{path[-1]} includes "{current}", which is not there or cannot be read; create it or take it '
+                f"out of spec.includes",
             )
         if current in found:
             return
@@ -84,7 +93,8 @@ def _conjoin_all(names: tuple[ClassificationName, ...], specs: Specs) -> Placeme
         if not own.alternatives:
             raise _Unresolvable(
                 Reason.CONTRADICTORY,
-                f"no node can satisfy any alternative in spec.nodes.anyOf of {name}: each contradicts itself; see its matchExpressions",
+                f"no node can satisfy any alternative in spec.nodes.anyOf of {name}: each contradicts itself; "
+                f"see its matchExpressions",
             )
         whole = conjoin(whole, own)
         if not whole.alternatives:
@@ -96,7 +106,8 @@ def _conjoin_all(names: tuple[ClassificationName, ...], specs: Specs) -> Placeme
         if len(whole.alternatives) > MAX_TERMS:
             raise _Unresolvable(
                 Reason.TOO_MANY_ALTERNATIVES,
-                f"with its includes (up to {name}) it comes to {len(whole.alternatives)} alternatives; at most {MAX_TERMS} are possible: "
+                f"with its includes (up to {name}) it comes to {len(whole.alternatives)} alternatives; at most "
+                f"{MAX_TERMS} are possible: "
                 "write fewer in spec.nodes.anyOf",
             )
     return whole
@@ -121,7 +132,9 @@ def _requirements(spec: AlternativeSpec) -> Iterator[Requirement]:
         Fact.CONTROLLED_FROM: expand(spec.controlled_from, spec.controlled_from_sets),
         Fact.DEPLOYMENT_MODEL: tuple(map(str, spec.deployment_models)),
         Fact.PROVIDER: tuple(spec.providers),
-        Fact.SEAL: () if spec.min_seal is None else tuple(str(level) for level in range(spec.min_seal, HIGHEST_SEAL + 1)),
+        Fact.SEAL: ()
+        if spec.min_seal is None
+        else tuple(str(level) for level in range(spec.min_seal, HIGHEST_SEAL + 1)),
     }
     for fact, values in fact_values.items():
         if values:

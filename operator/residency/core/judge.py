@@ -44,7 +44,7 @@ class Untouched:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is to be written so that nothing is missing: all terms (None: none are needed), and the tolerations to add."""
+    """What is to be written so that nothing is missing: all terms (None: none needed), and tolerations to add."""
 
     terms: tuple[Term, ...] | None
     tolerations: tuple[Toleration, ...]
@@ -65,7 +65,9 @@ def asks(namespace: str, label: str | None, annotation: str | None) -> tuple[Ask
     """Which classifications a pod is under: its namespace's first, then its own where that differs."""
     of_namespace = () if label is None else (Ask(messages.namespace_subject(namespace), ClassificationName(label)),)
     own = annotation is not None and annotation != label
-    of_pod = (Ask(messages.ANNOTATION_SUBJECT, ClassificationName(annotation)),) if own and annotation is not None else ()
+    of_pod = (
+        (Ask(messages.ANNOTATION_SUBJECT, ClassificationName(annotation)),) if own and annotation is not None else ()
+    )
     return of_namespace + of_pod
 
 
@@ -99,7 +101,10 @@ def guard_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: st
             return verdict
         case Place(terms=terms) if terms != pod.terms:
             classification, subject = catalogue[asked[0].name], asked[0].subject
-            return Denied(Code.NOT_PLACED, messages.NOT_PLACED.format(path=path, **class_fields(classification, subject)))
+            return Denied(
+                Code.NOT_PLACED,
+                messages.NOT_PLACED.format(path=path, **class_fields(classification, subject)),
+            )
     return None
 
 
@@ -117,9 +122,13 @@ def cross(
     """Cross terms with alternatives by the table above."""
     if terms is None:
         nothing = Term()
-        return None if _satisfied(nothing, node_selector, alternatives) else _expand(nothing, node_selector, alternatives)
+        return (
+            None if _satisfied(nothing, node_selector, alternatives) else _expand(nothing, node_selector, alternatives)
+        )
     crossed = (
-        (term,) if term.empty or _satisfied(term, node_selector, alternatives) else _expand(term, node_selector, alternatives)
+        (term,)
+        if term.empty or _satisfied(term, node_selector, alternatives)
+        else _expand(term, node_selector, alternatives)
         for term in terms
     )
     return tuple(chain.from_iterable(crossed))
@@ -189,7 +198,8 @@ def _refused_at_once(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, p
 def unknown(ask: Ask) -> Denied:
     """Refuse what names a classification that is not in force."""
     return Denied(
-        Code.UNKNOWN_CLASSIFICATION, messages.UNKNOWN_CLASSIFICATION.format(subject=ask.subject, name=ask.name)
+        Code.UNKNOWN_CLASSIFICATION,
+        messages.UNKNOWN_CLASSIFICATION.format(subject=ask.subject, name=ask.name),
     )
 
 

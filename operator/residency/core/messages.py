@@ -27,51 +27,66 @@ CONTRADICTION: Final = (
 CONFLICTING_CLASSIFICATIONS: Final = (
     "Not allowed to run anywhere: {path} together with {subject}, which is {title}, and the annotation "
     + CLASSIFICATION
-    + " {other} leaves no node that satisfies all of them. Fix: change the affinity or the annotation, or use another namespace.{why} "
-    + _MORE.replace("{code}", Code.CONTRADICTION)
+    + " {other} leaves no node that satisfies all of them. Fix: change the affinity or the annotation, or use "
+    "another namespace.{why} " + _MORE.replace("{code}", Code.CONTRADICTION)
 )
 ONLY_EMPTY_TERMS: Final = (
     "Not allowed to run anywhere: {path}.affinity.nodeAffinity has only empty nodeSelectorTerms, which match no node. "
     "Fix: remove them. " + _MORE.replace("{code}", Code.CONTRADICTION)
 )
 NODE_NAME: Final = (
-    "Not allowed to choose the node itself: {path}.nodeName is {node}, which passes by the scheduler, but {subject} is {title}. "
+    "Not allowed to choose the node itself: {path}.nodeName is {node}, which passes by the scheduler, but "
+    "{subject} is {title}. "
     "Fix: remove nodeName; to aim at one node use a nodeSelector on kubernetes.io/hostname.{why} "
     + _MORE.replace("{code}", Code.NODE_NAME)
 )
 UNKNOWN_CLASSIFICATION: Final = (
-    "Unknown classification: {subject} says {name}, but no DataClassification of that name is in force, so nothing may run. "
+    "Unknown classification: {subject} says {name}, but no DataClassification of that name is in force, so "
+    "nothing may run. "
     "Fix: use one that is (kubectl get dcl), or create it and wait until it is Ready. " + Code.UNKNOWN_CLASSIFICATION
 )
 TOO_MANY_TERMS: Final = (
-    "Too many alternatives: {path}.affinity.nodeAffinity crossed with the alternatives of {subject}, which is {title}, gives {count} "
-    "nodeSelectorTerms; at most {most} are allowed. Fix: write fewer nodeSelectorTerms. " + _MORE.replace("{code}", Code.TOO_MANY_TERMS)
+    "Too many alternatives: {path}.affinity.nodeAffinity crossed with the alternatives of {subject}, which is "
+    "{title}, gives {count} "
+    "nodeSelectorTerms; at most {most} are allowed. Fix: write fewer nodeSelectorTerms. "
+    + _MORE.replace("{code}", Code.TOO_MANY_TERMS)
 )
 NOT_PLACED: Final = (
-    "Not placed: {path} may run outside what {subject} allows, which is {title}. It was changed after Residency placed it (by another "
-    "admission webhook), or created before and only released now. Fix: create it again; if it is refused again, see reinvocationPolicy "
+    "Not placed: {path} may run outside what {subject} allows, which is {title}. It was changed after "
+    "Residency placed it (by another "
+    "admission webhook), or created before and only released now. Fix: create it again; if it is refused "
+    "again, see reinvocationPolicy "
     "in Residency's chart.{why} " + _MORE.replace("{code}", Code.NOT_PLACED)
 )
 MISPLACED_ANNOTATION: Final = (
-    "Annotation in the wrong place: metadata.annotations of {kind} {workload} says " + CLASSIFICATION + ": {name}, but pods take it from "
-    "their template, which says {found}. Fix: move that line to {path}.metadata.annotations. " + Code.MISPLACED_ANNOTATION
+    "Annotation in the wrong place: metadata.annotations of {kind} {workload} says "
+    + CLASSIFICATION
+    + ": {name}, but pods take it from "
+    "their template, which says {found}. Fix: move that line to {path}.metadata.annotations. "
+    + Code.MISPLACED_ANNOTATION
 )
 DAEMONSET_AFFINITY: Final = (
-    "Not placed: {path}.affinity.nodeAffinity is the DaemonSet's own, so Residency leaves it as it is, but it reaches beyond what {subject} "
-    "allows, which is {title}. Fix: in each nodeSelectorTerm require {requires}; or remove the node affinity and Residency writes it.{why} "
-    + _MORE.replace("{code}", Code.DAEMONSET_AFFINITY)
+    "Not placed: {path}.affinity.nodeAffinity is the DaemonSet's own, so Residency leaves it as it is, but it "
+    "reaches beyond what {subject} "
+    "allows, which is {title}. Fix: in each nodeSelectorTerm require {requires}; or remove the node affinity "
+    "and Residency writes it.{why} " + _MORE.replace("{code}", Code.DAEMONSET_AFFINITY)
 )
 DAEMONSET_TOLERATIONS: Final = (
-    "Not placed: {path}.tolerations is the DaemonSet's own, so Residency leaves it as it is, but it lacks {requires}, which the nodes of "
+    "Not placed: {path}.tolerations is the DaemonSet's own, so Residency leaves it as it is, but it lacks "
+    "{requires}, which the nodes of "
     "{subject}, which is {title}, ask for. Fix: add it; or remove the tolerations and Residency writes them. "
     + _MORE.replace("{code}", Code.DAEMONSET_AFFINITY)
 )
 CLASSIFICATION_IN_USE: Final = (
-    "Not deleted: DataClassification {name} is in use by {users}. Fix: classify those otherwise first. " + Code.CLASSIFICATION_IN_USE
+    "Not deleted: DataClassification {name} is in use by {users}. Fix: classify those otherwise first. "
+    + Code.CLASSIFICATION_IN_USE
 )
 EXCLUDED_NAMESPACE: Final = (
     "Not classified: namespace {name} is excluded from Residency, so that it can never block the cluster or itself. "
-    "Fix: remove the label " + CLASSIFICATION + " and run classified workloads in another namespace. " + Code.EXCLUDED_NAMESPACE
+    "Fix: remove the label "
+    + CLASSIFICATION
+    + " and run classified workloads in another namespace. "
+    + Code.EXCLUDED_NAMESPACE
 )
 
 
@@ -157,7 +172,8 @@ def requires(alternative: Iterable[Requirement]) -> str:
 def tolerates(tolerations: Iterable[Mapping[str, str]]) -> str:
     """Tolerations as ``key=value:effect``, as kubectl writes taints."""
     written = (
-        t["key"] + (f"={t['value']}" if "value" in t else "") + (f":{t['effect']}" if "effect" in t else "") for t in tolerations
+        t["key"] + (f"={t['value']}" if "value" in t else "") + (f":{t['effect']}" if "effect" in t else "")
+        for t in tolerations
     )
     return one_line("; ".join(written), _REQUIRES_LENGTH)
 

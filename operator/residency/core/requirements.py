@@ -135,7 +135,10 @@ def _integers(requirements: tuple[Requirement, ...]) -> Iterator[str]:
     if any(bound is None for _, bound in bounds):
         return
     lowest = max((bound + 1 for operator, bound in bounds if operator is Operator.GT and bound is not None), default=0)
-    beyond = min((bound for operator, bound in bounds if operator is Operator.LT and bound is not None), default=_ABOVE_ALL)
+    beyond = min(
+        (bound for operator, bound in bounds if operator is Operator.LT and bound is not None),
+        default=_ABOVE_ALL,
+    )
     # A label value starts with a letter or digit: there are no negative ones.
     for number in range(max(lowest, 0), min(beyond, _ABOVE_ALL)):
         for width in range(len(str(number)), _MAX_LABEL_LENGTH + 1):

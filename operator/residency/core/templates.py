@@ -24,7 +24,15 @@ from residency.core.judge import (
     missing_tolerations,
 )
 from residency.core.placement import Classification
-from residency.core.workload import TEMPLATE_PATHS, Json, PodToleration, PodView, Term, annotation, template_of
+from residency.core.workload import (
+    TEMPLATE_PATHS,
+    Json,
+    PodToleration,
+    PodView,
+    Term,
+    annotation,
+    template_of,
+)
 
 
 def judge_workload(kind: str, workload: Json, namespace: str, label: str | None, catalogue: Catalogue) -> Verdict:
@@ -73,9 +81,7 @@ def _judge_daemonset(daemonset: Json, pod: PodView, asked: Sequence[Ask], catalo
     annotations = (daemonset.get("metadata") or {}).get("annotations") or {}
     own_terms = pod.terms is not None and canonical_terms(pod.terms) != annotations.get(PLACED_TERMS)
     own_tolerations = canonical_tolerations(pod.tolerations) != annotations.get(PLACED_TOLERATIONS, "")
-    plain = replace(
-        pod, terms=pod.terms if own_terms else None, tolerations=pod.tolerations if own_tolerations else ()
-    )
+    plain = replace(pod, terms=pod.terms if own_terms else None, tolerations=pod.tolerations if own_tolerations else ())
     path = "spec.template.spec"
     verdict = judge_pod(plain, asked, catalogue, path)
     if isinstance(verdict, Denied) or not asked:
@@ -99,7 +105,9 @@ def _own_affinity(ask: Ask, classification: Classification, path: str) -> Denied
 def _own_tolerations(ask: Ask, classification: Classification, path: str) -> Denied:
     requires = messages.tolerates(t.to_dict() for t in classification.placement.tolerations)
     fields = class_fields(classification, ask.subject)
-    return Denied(Code.DAEMONSET_AFFINITY, messages.DAEMONSET_TOLERATIONS.format(path=path, requires=requires, **fields))
+    return Denied(
+        Code.DAEMONSET_AFFINITY, messages.DAEMONSET_TOLERATIONS.format(path=path, requires=requires, **fields)
+    )
 
 
 def _as_written(pod: PodView, verdict: Untouched | Place, plain: PodView) -> Verdict:
@@ -114,7 +122,8 @@ def _as_written(pod: PodView, verdict: Untouched | Place, plain: PodView) -> Ver
 def canonical_terms(terms: Sequence[Term]) -> str:
     """Terms as one line of text, written the same here and in CEL; never parsed, only compared."""
     return " | ".join(
-        " & ".join(f"{r.key} {r.operator} {','.join(r.values)}" for r in (*term.expressions, *term.fields)) for term in terms
+        " & ".join(f"{r.key} {r.operator} {','.join(r.values)}" for r in (*term.expressions, *term.fields))
+        for term in terms
     )
 
 

@@ -41,7 +41,11 @@ def canary_pod() -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"generateName": "residency-canary-"},
-        "spec": {"containers": [container], "automountServiceAccountToken": False, "serviceAccountName": "default"},
+        "spec": {
+            "containers": [container],
+            "automountServiceAccountToken": False,
+            "serviceAccountName": "default",
+        },
     }
 
 

@@ -26,7 +26,17 @@ from residency.core.judge import Catalogue
 from residency.policy import denials, patches
 from residency.policy.canary import in_force
 from residency.policy.cel import DoesNotFit, literal, message
-from residency.policy.variables import Tables, Variables, annotation_of, asked, denial, lacking, terms, tolerations
+from residency.policy.variables import (
+    TOLERATIONS_OF_SPEC,
+    Tables,
+    Variables,
+    annotation_of,
+    asked,
+    denial,
+    lacking,
+    terms,
+    tolerations,
+)
 
 # etcd takes 1.5 MiB; what the API server adds (managedFields) needs room too.
 LARGEST_OBJECT = 1_000_000
@@ -114,7 +124,8 @@ def compile_policies(catalogue: Catalogue, settings: Settings) -> CompiledPolici
         size = len(json.dumps(item))
         if size > LARGEST_OBJECT:
             raise DoesNotFit(
-                f"{len(catalogue)} classifications compile to a policy of {size} bytes, at most {LARGEST_OBJECT} are possible: "
+                f"{len(catalogue)} classifications compile to a policy of {size} bytes, at most "
+                f"{LARGEST_OBJECT} are possible: "
                 "delete classifications that are not in use, or shorten their lists"
             )
     return CompiledPolicies(revision, tuple(objects))
@@ -152,9 +163,9 @@ class _Compiler:
             ("spec", "object.spec"),
             ("own", annotation_of("object")),
             *asked(self.tables),
-            *terms(_IMPLICIT),
+            *terms(_IMPLICIT, to_write=True),
             *tolerations(self.tables),
-            ("missing", lacking("variables.spec.?tolerations.orValue([])")),
+            ("missing", lacking(TOLERATIONS_OF_SPEC)),
         ]
         rule = _rule("", "v1", ["CREATE"], ["pods"])
         return self._mutating(name, scope, scope.conditions, rule, variables, patches.place_pod(self.revision))
@@ -167,7 +178,7 @@ class _Compiler:
             *asked(self.tables),
             *tolerations(self.tables),
             *patches.daemonset_variables(),
-            *terms("!variables.ownTerms"),
+            *terms("!variables.ownTerms", to_write=True),
             *patches.rewriting(),
         ]
         rule = _rule("apps", "v1", ["CREATE", "UPDATE"], ["daemonsets"])
@@ -180,15 +191,25 @@ class _Compiler:
             ("spec", "dyn(object).spec"),
             ("own", annotation_of("object")),
             *asked(self.tables),
-            *terms(_IMPLICIT),
+            *terms(_IMPLICIT, to_write=False),
             *denial(self.tables, path),
         ]
-        conditions = (("created-or-released", _RELEASED), ("not-mirrored", f"!({_MIRROR})"), *scope.conditions)
+        conditions = (
+            ("created-or-released", _RELEASED),
+            ("not-mirrored", f"!({_MIRROR})"),
+            *scope.conditions,
+        )
         text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
         expression = 'variables.unknown.size() == 0 && variables.named == "" && variables.kept'
         rule = _rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
         return self._validating(
-            name, scope, conditions, [rule], variables, f"!variables.canary && {expression}", f"variables.canary ? {in_force(self.revision)} : {text}"
+            name,
+            scope,
+            conditions,
+            [rule],
+            variables,
+            f"!variables.canary && {expression}",
+            f"variables.canary ? {in_force(self.revision)} : {text}",
         )
 
     def _guard_templates(self, name: PolicyName, scope: _Scope) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -198,30 +219,51 @@ class _Compiler:
             ("template", f"({_TEMPLATE.format('object')}).orValue({{}})"),
             ("spec", "variables.template.?spec.orValue({})"),
             ("own", annotation_of("variables.template")),
-            ("outer", f'{annotation_of("object")} + (request.kind.kind == "CronJob" ? {annotation_of("dyn(object).spec.?jobTemplate")} : [])'),
-            ("misplaced", "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])"),
+            (
+                "outer",
+                f'{annotation_of("object")} + (request.kind.kind == "CronJob" ? '
+                f"{annotation_of('dyn(object).spec.?jobTemplate')} : [])",
+            ),
+            (
+                "misplaced",
+                "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])",
+            ),
             *asked(self.tables),
             *tolerations(self.tables),
             *patches.daemonset_variables(),
-            *terms(_IMPLICIT),
+            *terms(_IMPLICIT, to_write=False),
             *denial(self.tables, path),
             ("ofDaemonSet", 'request.kind.kind == "DaemonSet"'),
             (
                 "untolerating",
-                f"variables.tolerated.size() > 1 && {lacking('variables.spec.?tolerations.orValue([])', 'variables.tolerated[0]')}.size() == 0 ? 1 : 0",
+                f"variables.tolerated.size() > 1 && "
+                f"{lacking(TOLERATIONS_OF_SPEC, 'variables.tolerated[0]')}.size() == 0 ? 1 : 0",
             ),
         ]
-        conditions = (*_OWNERLESS, ("judged-part-changed", _judged_part_changed()), *scope.template_conditions)
-        daemonset = "variables.kept && (!variables.ownTolerations || variables.missing.size() == 0)"
-        expression = f"!variables.misplaced && (variables.names.size() == 0 || (variables.placeable && (!variables.ofDaemonSet || ({daemonset}))))"
+        conditions = (
+            *_OWNERLESS,
+            ("judged-part-changed", _judged_part_changed()),
+            *scope.template_conditions,
+        )
+        untolerating = "(variables.ownTolerations && variables.missing.size() > 0)"
+        daemonset = f"variables.kept && !{untolerating}"
+        expression = (
+            "!variables.misplaced && (variables.names.size() == 0 || "
+            f"(variables.placeable && (!variables.ofDaemonSet || ({daemonset}))))"
+        )
         text = (
             f"variables.misplaced ? {denials.misplaced_annotation('variables.path')} : "
             f"!variables.placeable ? {denials.refusal(path)} : "
-            f"variables.kept ? {denials.daemonset_tolerations()} : "
-            f"variables.ownTerms ? {denials.daemonset_affinity()} : {denials.not_placed(path)}"
+            f"variables.ownTerms && !variables.kept ? {denials.daemonset_affinity()} : "
+            f"{untolerating} ? {denials.daemonset_tolerations()} : {denials.not_placed(path)}"
         )
         rules_ = [
-            _rule("apps", "v1", ["CREATE", "UPDATE"], ["deployments", "statefulsets", "daemonsets", "replicasets"]),
+            _rule(
+                "apps",
+                "v1",
+                ["CREATE", "UPDATE"],
+                ["deployments", "statefulsets", "daemonsets", "replicasets"],
+            ),
             _rule("batch", "v1", ["CREATE", "UPDATE"], ["jobs", "cronjobs"]),
             _rule("", "v1", ["CREATE", "UPDATE"], ["replicationcontrollers", "podtemplates"]),
         ]
@@ -231,7 +273,8 @@ class _Compiler:
         label = f'object.metadata.?labels[?{literal(CLASSIFICATION)}].orValue("")'
         old = f'oldObject.metadata.?labels[?{literal(CLASSIFICATION)}].orValue("")'
         excluded = f"object.metadata.name in {literal(self.settings.excluded)}"
-        canary = f"(object.metadata.name == {literal(self.settings.canary_namespace)} && variables.label == {literal(CANARY)})"
+        own = literal(self.settings.canary_namespace)
+        canary = f"(object.metadata.name == {own} && variables.label == {literal(CANARY)})"
         variables = [("label", label), ("subject", '"namespace " + object.metadata.name')]
         conditions = (
             ("labelled", f"{literal(CLASSIFICATION)} in object.metadata.?labels.orValue({{}})"),
@@ -239,13 +282,18 @@ class _Compiler:
             _NOT_DELETED,
         )
         known = f"variables.label in {literal(sorted(self.catalogue))}" if self.catalogue else "false"
-        text = (
-            f"{excluded} ? {message(messages.EXCLUDED_NAMESPACE, name='object.metadata.name')} : "
-            + message(messages.UNKNOWN_CLASSIFICATION, subject="variables.subject", name="variables.label")
+        text = f"{excluded} ? {message(messages.EXCLUDED_NAMESPACE, name='object.metadata.name')} : " + message(
+            messages.UNKNOWN_CLASSIFICATION, subject="variables.subject", name="variables.label"
         )
         rule = _rule("", "v1", ["CREATE", "UPDATE"], ["namespaces", "namespaces/status", "namespaces/finalize"])
         return self._validating(
-            PolicyName.GUARD_NAMESPACES, None, conditions, [rule], variables, f"!({excluded}) && ({known} || {canary})", text
+            PolicyName.GUARD_NAMESPACES,
+            None,
+            conditions,
+            [rule],
+            variables,
+            f"!({excluded}) && ({known} || {canary})",
+            text,
         )
 
     def _guard_classifications(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -258,12 +306,16 @@ class _Compiler:
             ("including", included),
             (
                 "users",
-                f'(variables.namespaces > 0 ? ["namespace " + {names}.join(", ") + (variables.namespaces > {names}.size() ? '
+                f'(variables.namespaces > 0 ? ["namespace " + {names}.join(", ") + (variables.namespaces > '
+                f"{names}.size() ? "
                 f'" and " + string(variables.namespaces - {names}.size()) + " more" : "")] : []) + '
-                '(variables.including.size() > 0 ? ["classification " + variables.including.join(", ") + " (includes it)"] : [])',
+                '(variables.including.size() > 0 ? ["classification " + variables.including.join(", ") + " '
+                '(includes it)"] : [])',
             ),
         ]
-        text = message(messages.CLASSIFICATION_IN_USE, name="oldObject.metadata.name", users='variables.users.join("; ")')
+        text = message(
+            messages.CLASSIFICATION_IN_USE, name="oldObject.metadata.name", users='variables.users.join("; ")'
+        )
         rule = _rule(GROUP, VERSION, ["DELETE"], [PLURAL])
         return self._validating(
             PolicyName.GUARD_CLASSIFICATIONS, None, (), [rule], variables, "variables.users.size() == 0", text
@@ -319,7 +371,10 @@ class _Compiler:
             {"key": CLASSIFICATION, "operator": scope.label_operator},
             {"key": NAMESPACE_NAME, "operator": "NotIn", "values": list(self.settings.excluded)},
         ]
-        return {"policyName": str(name), "matchResources": {"namespaceSelector": {"matchExpressions": selector}}}
+        return {
+            "policyName": str(name),
+            "matchResources": {"namespaceSelector": {"matchExpressions": selector}},
+        }
 
     def _object(self, kind: str, name: PolicyName, spec: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {
@@ -330,9 +385,7 @@ class _Compiler:
         return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
-_IMPLICIT = (
-    "!variables.spec.?affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution.hasValue()"
-)
+_IMPLICIT = "!variables.spec.?affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution.hasValue()"
 # A gated pod cannot be bound; it is checked when its last gate goes. Other updates are never judged.
 _RELEASED = (
     'request.operation == "CREATE" || (!has(object.metadata.deletionTimestamp) && '
@@ -340,13 +393,18 @@ _RELEASED = (
 )
 # The kubelet's image of a static pod: only a node may make one, and only of itself.
 _MIRROR = (
-    '"kubernetes.io/config.mirror" in object.metadata.?annotations.orValue({}) && "system:nodes" in request.userInfo.?groups.orValue([]) && '
-    'object.spec.?nodeName.orValue("") != "" && request.userInfo.?username.orValue("") == "system:node:" + object.spec.nodeName'
+    '"kubernetes.io/config.mirror" in object.metadata.?annotations.orValue({}) && "system:nodes" in '
+    "request.userInfo.?groups.orValue([]) && "
+    'object.spec.?nodeName.orValue("") != "" && request.userInfo.?username.orValue("") == "system:node:" + '
+    "object.spec.nodeName"
 )
 _NOT_DELETED = ("not-deleted", "!has(object.metadata.deletionTimestamp)")
 _OWNERLESS = (
     _NOT_DELETED,
-    ("not-controlled", "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))"),
+    (
+        "not-controlled",
+        "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))",
+    ),
 )
 
 
@@ -355,7 +413,12 @@ def _judged_part_changed() -> str:
         template = f"({_TEMPLATE.format(thing)})"
         return [
             f"{template}.?spec.?{name}"
-            for name in ("nodeSelector", "affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution", "nodeName", "tolerations")
+            for name in (
+                "nodeSelector",
+                "affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution",
+                "nodeName",
+                "tolerations",
+            )
         ] + [
             f"{template}.?metadata.?annotations[?{literal(CLASSIFICATION)}]",
             f"dyn({thing}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
@@ -371,4 +434,3 @@ def _rule(group: str, version: str, operations: list[str], resources: list[str])
 
 def _named(expressions: Variables | tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
     return [{"name": name, "expression": expression} for name, expression in expressions]
-

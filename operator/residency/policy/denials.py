@@ -31,11 +31,11 @@ def refusal(path: str) -> str:
     count = "string(variables.placed.size())"
     too_many = message(messages.TOO_MANY_TERMS, path=path, count=count, most=literal(str(MAX_TERMS)), **first)
     return (
-        f"variables.unknown.size() > 0 ? {unknown_classification()} : "
+        f"(variables.unknown.size() > 0 ? {unknown_classification()} : "
         f'variables.named != "" ? {message(messages.NODE_NAME, path=path, node="variables.named", **first)} : '
         f"{rules.living('variables.placed')} ? {too_many} : "
         f"!{rules.living('variables.terms')} ? {only_empty} : "
-        f"variables.contradicted < 0 ? {conflicting} : {contradiction}"
+        f"variables.contradicted < 0 ? {conflicting} : {contradiction})"
     )
 
 
@@ -47,7 +47,12 @@ def not_placed(path: str) -> str:
 def daemonset_affinity() -> str:
     """What a DaemonSet with an affinity of its own has to require."""
     fields = _class_fields("variables.unkept")
-    return message(messages.DAEMONSET_AFFINITY, path=literal("spec.template.spec"), requires='variables.texts[variables.unkept]["requires"]', **fields)
+    return message(
+        messages.DAEMONSET_AFFINITY,
+        path=literal("spec.template.spec"),
+        requires='variables.texts[variables.unkept]["requires"]',
+        **fields,
+    )
 
 
 def daemonset_tolerations() -> str:

@@ -8,7 +8,14 @@ API server here, because selectors and tolerations are atomic lists.
 from residency.api.names import PLACED_BY, PLACED_TERMS, PLACED_TOLERATIONS
 from residency.policy import rules
 from residency.policy.cel import literal
-from residency.policy.variables import REQUIRED, REQUIRED_OF_SPEC, Variables, lacking
+from residency.policy.variables import (
+    REQUIRED,
+    REQUIRED_OF_SPEC,
+    TERMS_OF_SPEC,
+    TOLERATIONS_OF_SPEC,
+    Variables,
+    lacking,
+)
 
 NOTHING = '[JSONPatch{op: "test", path: "/metadata", value: dyn("")}]'
 
@@ -40,8 +47,7 @@ def require(spec_path: str, terms: str) -> str:
     without = _add(f"{affinity}/nodeAffinity", node_affinity)
     within = _add(f"{affinity}/nodeAffinity/{REQUIRED}", required)
     return (
-        f"[!has(variables.spec.affinity) ? {whole} : "
-        f"!has(variables.spec.affinity.nodeAffinity) ? {without} : {within}]"
+        f"[!has(variables.spec.affinity) ? {whole} : !has(variables.spec.affinity.nodeAffinity) ? {without} : {within}]"
     )
 
 
@@ -75,13 +81,16 @@ def place_daemonset() -> str:
     path = "/spec/template/spec"
     tolerations = f"variables.needed.map(x, {_AS_OBJECT})"
     leave = (
-        "!variables.placeable || variables.canary || (variables.ownTerms && !variables.kept) || "
-        "(variables.ownTolerations && variables.missing.size() > 0) || "
+        "variables.canary || (variables.ownTerms && !variables.kept) || "
         "(!variables.rewriteTerms && !variables.rewriteTolerations)"
     )
     notes = f"(has(object.metadata.annotations) ? [] : [{_add('/metadata/annotations', '{}')}])"
-    write_terms = f"{_note(PLACED_TERMS, rules.canonical_terms('variables.placed'))} + {require(path, 'variables.placed')}"
-    unwrite_terms = f"[{_remove(f'{path}/affinity/nodeAffinity/{REQUIRED}')}, {_remove(_annotation_path(PLACED_TERMS))}]"
+    write_terms = (
+        f"{_note(PLACED_TERMS, rules.canonical_terms('variables.placed'))} + {require(path, 'variables.placed')}"
+    )
+    unwrite_terms = (
+        f"[{_remove(f'{path}/affinity/nodeAffinity/{REQUIRED}')}, {_remove(_annotation_path(PLACED_TERMS))}]"
+    )
     write_tolerations = (
         f"[{_add(f'{path}/tolerations', tolerations)}] + "
         f"{_note(PLACED_TOLERATIONS, rules.canonical_tolerations(tolerations))}"
@@ -89,8 +98,9 @@ def place_daemonset() -> str:
     unwrite_tolerations = f"[{_remove(f'{path}/tolerations')}, {_remove(_annotation_path(PLACED_TOLERATIONS))}]"
     return (
         f"{leave} ? {NOTHING} : {notes} + "
-        f"(!variables.rewriteTerms ? [] : variables.kept ? {unwrite_terms} : {write_terms}) + "
-        f"(!variables.rewriteTolerations ? [] : variables.needed.size() == 0 ? {unwrite_tolerations} : {write_tolerations})"
+        f"(!variables.rewriteTerms ? [] : variables.bare ? {unwrite_terms} : {write_terms}) + "
+        f"(!variables.rewriteTolerations ? [] : variables.needed.size() == 0 ? {unwrite_tolerations} : "
+        f"{write_tolerations})"
     )
 
 
@@ -99,26 +109,34 @@ def _note(key: str, value: str) -> str:
 
 
 def daemonset_variables() -> Variables:
-    """What of a DaemonSet's template is its author's own, and what is to be rewritten. Needs ``spec`` and ``needed``."""
+    """What of a DaemonSet's template is its author's own, and which tolerations it lacks."""
     notes = "object.metadata.?annotations"
     own_terms = (
-        f"{REQUIRED_OF_SPEC}.hasValue() && {rules.canonical_terms(f'{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])')} != "
+        f"{REQUIRED_OF_SPEC}.hasValue() && "
+        f"{rules.canonical_terms(f'{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])')} != "
         f'{notes}[?{literal(PLACED_TERMS)}].orValue("-")'
     )
     own_tolerations = (
-        f"{rules.canonical_tolerations('variables.spec.?tolerations.orValue([])')} != "
-        f'{notes}[?{literal(PLACED_TOLERATIONS)}].orValue("")'
+        f'{rules.canonical_tolerations(TOLERATIONS_OF_SPEC)} != {notes}[?{literal(PLACED_TOLERATIONS)}].orValue("")'
     )
-    return [("ownTerms", own_terms), ("ownTolerations", own_tolerations), ("missing", lacking("variables.spec.?tolerations.orValue([])"))]
+    return [
+        ("ownTerms", own_terms),
+        ("ownTolerations", own_tolerations),
+        ("missing", lacking(TOLERATIONS_OF_SPEC)),
+    ]
 
 
 def rewriting() -> Variables:
     """Whether a DaemonSet's template is to be rewritten. Needs the variables of terms and tolerations."""
-    terms = f"{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"
-    changed = f"{rules.canonical_terms('variables.placed')} != {rules.canonical_terms(terms)}"
+    changed = f"{rules.canonical_terms('variables.placed')} != {rules.canonical_terms(TERMS_OF_SPEC)}"
     wanted = rules.canonical_tolerations(f"variables.needed.map(x, {_AS_OBJECT})")
-    present = rules.canonical_tolerations("variables.spec.?tolerations.orValue([])")
+    present = rules.canonical_tolerations(TOLERATIONS_OF_SPEC)
     return [
-        ("rewriteTerms", f"!variables.ownTerms && (variables.kept ? {REQUIRED_OF_SPEC}.hasValue() : {changed})"),
+        # What cannot be placed is left without Residency's terms, so that the guard speaks of the author's words alone.
+        ("bare", "variables.kept || !variables.placeable"),
+        (
+            "rewriteTerms",
+            f"!variables.ownTerms && (variables.bare ? {REQUIRED_OF_SPEC}.hasValue() : {changed})",
+        ),
         ("rewriteTolerations", f"!variables.ownTolerations && {wanted} != {present}"),
     ]

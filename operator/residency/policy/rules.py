@@ -58,8 +58,10 @@ def implies(one: Parts, other: Parts) -> str:
         f"(({operator} == 'In' || {bounded}) && !{asked_values}.exists(x, {accepts(one, 'x')})))"
     )
     tighter = (
-        f"({operator} == 'In' ? {values}.all(x, {accepts(other, 'x')}) : {operator} == {asked_operator} && {bounded} && "
-        f"({operator} == 'Gt' ? int({values}[0]) >= int({asked_values}[0]) : int({values}[0]) <= int({asked_values}[0])))"
+        f"({operator} == 'In' ? {values}.all(x, {accepts(other, 'x')}) : {operator} == {asked_operator} && "
+        f"{bounded} && "
+        f"({operator} == 'Gt' ? int({values}[0]) >= int({asked_values}[0]) : int({values}[0]) <= "
+        f"int({asked_values}[0])))"
     )
     return (
         f"({key} == {asked_key} && (({operator} == {asked_operator} && {values} == {asked_values}) || "
@@ -103,7 +105,9 @@ def key_lives(term: str, alternative: str, requirement: str) -> str:
         f"{mine}.exists(e, e.key == {key} && (e.operator == 'DoesNotExist' || "
         f"(e.operator in ['Gt', 'Lt'] && !{is_integer('e.values[0]')})))"
     )
-    infinite = f"(!{hopeless} && {_bounds(mine, alternative, key, 'Gt', '-1')}.all(l, {_bounds(mine, alternative, key, 'Lt', '1000000000000000000')}.all(h, h - l > 1)))"
+    lows = _bounds(mine, alternative, key, "Gt", "-1")
+    highs = _bounds(mine, alternative, key, "Lt", "1000000000000000000")
+    infinite = f"(!{hopeless} && {lows}.all(l, {highs}.all(h, h - l > 1)))"
     return (
         f"((!({key} in {selector}) && !{mentioned}) || "
         f"({key} in {selector} || {operator} == 'In' || {own_in}.size() > 0 ? {finite} : {infinite}))"
@@ -118,16 +122,29 @@ def _bounds(mine: str, alternative: str, key: str, operator: str, none: str) -> 
 
 def cross(terms: str, alternatives: str) -> str:
     """Cross terms with alternatives; ``variables.implicit`` says that the one empty term stands for no affinity."""
-    lacking = (
-        f"a.filter(r, !{implied('t', 'r')})"
-        '.map(r, {"key": dyn(r[0][0]), "operator": dyn(r[1][0]), "values": dyn(r[2])})'
+    lacking = f"a.filter(r, !{implied('t', 'r')}).map(r, {_written(of_catalogue('r'))})"
+    added = (
+        f'{{"matchExpressions": dyn({expressions("t")} + {lacking}), "matchFields": dyn(t.?matchFields.orValue([]))}}'
     )
-    added = f'{{"matchExpressions": {expressions("t")} + {lacking}}}'
-    added_with_fields = f'{{"matchExpressions": {expressions("t")} + {lacking}, "matchFields": t.matchFields}}'
     lives = f"a.all(r, {key_lives('t', 'a', 'r')})"
     return (
         f"{terms}.map(t, (!variables.implicit && {empty('t')}) || {satisfied('t', alternatives)} ? [t] : "
-        f"{alternatives}.filter(a, {lives}).map(a, has(t.matchFields) ? {added_with_fields} : {added})).flatten()"
+        f"{alternatives}.filter(a, {lives}).map(a, {added})).flatten()"
+    )
+
+
+def _written(requirement: Parts) -> str:
+    key, operator, values = requirement
+    return f'{{"key": dyn({key}), "operator": dyn({operator}), "values": dyn({values})}}'
+
+
+def plain(terms: str) -> str:
+    """Terms as maps and lists of CEL's own: what came with the object cannot be written into a patch."""
+    key, operator, values = of_pod("e")
+    copied = _written((key, operator, f"{values}.map(v, v)"))
+    return (
+        f'{terms}.map(t, {{"matchExpressions": {expressions("t")}.map(e, {copied}), '
+        f'"matchFields": t.?matchFields.orValue([]).map(e, {copied})}})'
     )
 
 
@@ -139,7 +156,8 @@ def living(terms: str) -> str:
 def kept(terms: str, alternatives_of_all: str) -> str:
     """Whether nothing is to be added to any term, and one of them lives."""
     return (
-        f"({terms}.all(t, (!variables.implicit && {empty('t')}) || {alternatives_of_all}.all(c, {satisfied('t', 'c')})) && "
+        f"({terms}.all(t, (!variables.implicit && {empty('t')}) || {alternatives_of_all}.all(c, "
+        f"{satisfied('t', 'c')})) && "
         f"{living(terms)})"
     )
 
@@ -164,9 +182,8 @@ def canonical_terms(terms: str) -> str:
 
 def canonical_tolerations(tolerations: str) -> str:
     """Tolerations as one line of text, as ``residency.core.templates.canonical_tolerations`` writes it."""
-    fields = (
-        'p.?key.orValue("") + " " + p.?operator.orValue("Equal") + " " + p.?value.orValue("") + " " + p.?effect.orValue("")'
-    )
+    defaults = {"key": "", "operator": "Equal", "value": "", "effect": ""}
+    fields = ' + " " + '.join(f"p.?{name}.orValue({literal(default)})" for name, default in defaults.items())
     return f'{tolerations}.map(p, {fields}).join(" | ")'
 
 

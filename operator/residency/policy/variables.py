@@ -7,7 +7,7 @@ list of none or one) itself, and then these. Variables are evaluated when first 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from residency.api.names import CANARY, CLASSIFICATION
+from residency.api.names import CANARY, CLASSIFICATION, FACT_PREFIX
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.core.placement import MAX_TERMS, Classification, Placement
@@ -18,6 +18,8 @@ Variables = list[tuple[str, str]]
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 REQUIRED_OF_SPEC = f"variables.spec.?affinity.?nodeAffinity.?{REQUIRED}"
+TERMS_OF_SPEC = f"{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"
+TOLERATIONS_OF_SPEC = "variables.spec.?tolerations.orValue([])"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Tables:
 
 
 def _alternatives(placement: Placement) -> list[list[list[list[str]]]]:
-    return [[[[r.key], [str(r.operator)], list(r.values)] for r in alternative] for alternative in placement.alternatives]
+    return [
+        [[[r.key], [str(r.operator)], list(r.values)] for r in alternative] for alternative in placement.alternatives
+    ]
 
 
 def _tolerations(placement: Placement) -> list[list[str]]:
@@ -67,7 +71,10 @@ def asked(tables: Tables) -> Variables:
     """Which classifications are asked for, the namespace's first, and what they ask."""
     found = tables.alternatives.find("n")
     return [
-        ("label", f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"),
+        (
+            "label",
+            f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])",
+        ),
         ("canary", f"{literal(CANARY)} in variables.label"),
         ("names", "variables.label + variables.own.filter(n, !(n in variables.label))"),
         *tables.alternatives.variables(),
@@ -76,18 +83,26 @@ def asked(tables: Tables) -> Variables:
     ]
 
 
-def terms(implicit: str) -> Variables:
+def terms(implicit: str, *, to_write: bool) -> Variables:
     """The pod's terms, whether they imply what is asked, and how they come out where they do not.
 
-    ``implicit`` says that the pod is to be read as if it had no required node affinity.
+    ``implicit`` says that the pod is to be read as if it had no required node affinity, ``to_write`` that what comes
+    out goes into a patch.
     """
+    given = TERMS_OF_SPEC
     return [
         ("implicit", implicit),
         ("selector", "variables.spec.?nodeSelector.orValue({})"),
-        ("terms", f"variables.implicit ? [dyn({{}})] : {REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"),
+        ("terms", f"variables.implicit ? [dyn({{}})] : dyn({rules.plain(given) if to_write else given})"),
         ("kept", rules.kept("variables.terms", "variables.asked")),
-        ("first", f"variables.names.size() > 0 ? {rules.cross('variables.terms', 'variables.asked[0]')} : variables.terms"),
-        ("placed", f"variables.names.size() > 1 ? {rules.cross('variables.first', 'variables.asked[1]')} : variables.first"),
+        (
+            "first",
+            f"variables.names.size() > 0 ? {rules.cross('variables.terms', 'variables.asked[0]')} : variables.terms",
+        ),
+        (
+            "placed",
+            f"variables.names.size() > 1 ? {rules.cross('variables.first', 'variables.asked[1]')} : variables.first",
+        ),
         ("named", 'variables.spec.?nodeName.orValue("")'),
         (
             "placeable",
@@ -117,10 +132,11 @@ def lacking(tolerations_of_pod: str, needed: str = "variables.needed") -> str:
 
 
 def denial(tables: Tables, path: str) -> Variables:
-    """What is wrong, as text: evaluated only where something is refused. ``path`` is CEL for where the pod spec stands."""
+    """What is wrong, as text: evaluated only on a refusal. ``path`` is CEL for where the pod spec stands."""
     asks = {
         "asks_selector": f'{path} + ".nodeSelector asks " + variables.short + "=" + variables.selector[variables.key]',
-        "asks_affinity": f'{path} + ".affinity.nodeAffinity asks " + variables.short + " " + variables.asking.operator + '
+        "asks_affinity": f'{path} + ".affinity.nodeAffinity asks " + variables.short + " " + '
+        "variables.asking.operator + "
         f'(variables.asking.?values.orValue([]).size() == 0 ? "" : " " + {rules.listing("variables.asking.values")})',
     }
     cross_second = rules.cross("variables.terms", "variables.asked[1]")
@@ -144,7 +160,7 @@ def denial(tables: Tables, path: str) -> Variables:
         ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
         ("preferred", "variables.asked[variables.contradicted][0]"),
         ("key", f"variables.preferred.filter(r, {key_dead})[0][0][0]"),
-        ("short", f'variables.key.replace({literal(messages.FACT_PREFIX)}, "")'),
+        ("short", f'variables.key.replace({literal(FACT_PREFIX)}, "")'),
         ("asking", f"{rules.expressions('variables.leading')}.filter(e, e.key == variables.key)[0]"),
         (
             "asks",

@@ -1,0 +1,56 @@
+"""Compiled policies on a bare API server, without a controller: what enforces when nobody is there."""
+
+import time
+from collections.abc import Iterable
+
+from keepalive import Answer, KeepAlive
+from residency.api.names import CANARY, CLASSIFICATION
+from residency.core.judge import Catalogue
+from residency.policy.canary import Seen, canary_pod, seen
+from residency.policy.compile import Settings, compile_policies
+
+SETTINGS = Settings(own_namespace="residency-system", canary_namespace="residency-canary")
+PLURALS = {
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
+    "MutatingAdmissionPolicy": "mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "mutatingadmissionpolicybindings",
+}
+IN_FORCE_SECONDS = 30.0
+
+
+def expect(answer: Answer, *statuses: int) -> Answer:
+    """Return the answer if it has one of the statuses; fail with what the API server said otherwise."""
+    assert answer.status in statuses, f"{answer.status}: {answer.message}"
+    return answer
+
+
+def add_namespace(api: KeepAlive, name: str, classification: str | None = None) -> None:
+    """Create a namespace, classified or not, or label the one that is there."""
+    labels = {} if classification is None else {CLASSIFICATION: classification}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    path = f"/api/v1/namespaces/{name}?fieldManager=tests&force=true"
+    expect(api.send("PATCH", path, body, "application/apply-patch+yaml"), 200, 201)
+
+
+def enforce(api: KeepAlive, catalogue: Catalogue, namespaces: Iterable[tuple[str, str | None]] = ()) -> str:
+    """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
+    compiled = compile_policies(catalogue, SETTINGS)
+    for item in compiled.objects:
+        path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
+        query = "?fieldManager=tests&force=true"
+        expect(api.send("PATCH", path + query, item, "application/apply-patch+yaml"), 200, 201)
+    add_namespace(api, SETTINGS.canary_namespace, CANARY)
+    deadline = time.monotonic() + IN_FORCE_SECONDS
+    wanted = Seen(compiled.revision, compiled.revision)
+    while (last := _canary(api)) is None or seen(last.message) != wanted:
+        assert time.monotonic() < deadline, f"not in force: {last}"
+        time.sleep(0.02)
+    for name, classification in namespaces:
+        add_namespace(api, name, classification)
+    return compiled.revision
+
+
+def _canary(api: KeepAlive) -> Answer | None:
+    path = f"/api/v1/namespaces/{SETTINGS.canary_namespace}/pods?dryRun=All"
+    return api.send("POST", path, canary_pod())

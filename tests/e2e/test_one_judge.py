@@ -1,0 +1,146 @@
+"""One judge: what the compiled policies do on the real API server is what the judge in Python says."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, seed, settings
+from hypothesis import strategies as st
+
+from controlplane import ControlPlane
+from e2e.enforcement import add_namespace, enforce, expect
+from keepalive import Answer, KeepAlive
+from residency.api.names import PLACED_TOLERATIONS, Code
+from residency.core.judge import Catalogue, Denied, Untouched, Verdict, asks, judge_pod
+from residency.core.templates import canonical_tolerations, judge_workload
+from residency.core.workload import PodToleration, PodView, annotation, template_of
+from workload_strategies import NAMES, RESOURCES, catalogues, templates, workloads
+
+Json = dict[str, Any]
+
+UNCLASSIFIED = "unclassified"
+NAMESPACES = {UNCLASSIFIED: None, **{f"of-{name}": name for name in NAMES}}
+PODS = int(os.environ.get("RESIDENCY_JUDGE_PODS", "2400"))
+WORKLOADS = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1200"))
+ROUNDS = 4
+SEED = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[KeepAlive]:
+    with (
+        ControlPlane(controller_manager=False, scheduler=False, kwok=False) as control_plane,
+        KeepAlive(control_plane.kubeconfig) as connection,
+    ):
+        yield connection
+
+
+@pytest.fixture(scope="module", params=range(ROUNDS))
+def catalogue(api: KeepAlive, request: pytest.FixtureRequest) -> Catalogue:
+    """A generated catalogue in force, and a namespace for each of its classifications."""
+    drawn = _draw_catalogue(SEED + request.param)
+    enforce(api, drawn)
+    for name, classification in NAMESPACES.items():
+        add_namespace(api, name, classification)
+    return drawn
+
+
+def _draw_catalogue(number: int) -> Catalogue:
+    drawn: list[Catalogue] = []
+
+    @seed(number)
+    @settings(max_examples=12, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(catalogues())
+    def draw(example: Catalogue) -> None:
+        drawn.append(example)
+
+    draw()
+    # The first examples are the simplest ones.
+    return drawn[-1]
+
+
+seen_codes: Counter[str] = Counter()
+"""How often each verdict was compared, over the whole module."""
+
+
+def agree(verdict: Verdict, answer: Answer, kind: str, sent: Json) -> None:
+    """Fail unless the API server did what the judge says, to the letter of the message and of the placement."""
+    note(f"judge: {verdict}")
+    note(f"API server: {answer.status} {answer.message}")
+    seen_codes[verdict.code if isinstance(verdict, Denied) else type(verdict).__name__] += 1
+    if isinstance(verdict, Denied):
+        assert answer.status == 403
+        assert answer.message.endswith("denied request: " + verdict.message)
+        assert len(verdict.message) < 1024
+        assert "\n" not in verdict.message
+        return
+    expect(answer, 201)
+    before, after = _view(kind, sent), _view(kind, answer.body)
+    if isinstance(verdict, Untouched):
+        assert after == before
+        return
+    written = tuple(PodToleration(t.key, t.operator, t.value, t.effect) for t in verdict.tolerations)
+    kept = () if kind == "DaemonSet" and _tolerations_are_residencys(sent, before) else before.tolerations
+    assert after == replace(before, terms=verdict.terms, tolerations=kept + written)
+
+
+def _view(kind: str, thing: Json) -> PodView:
+    template = template_of(kind, thing)
+    assert template is not None
+    view = PodView.from_template(template)
+    # DefaultTolerationSeconds, an admission plugin of Kubernetes' own, adds these to every pod.
+    own = tuple(t for t in view.tolerations if not t.key.startswith("node.kubernetes.io/"))
+    return replace(view, tolerations=own)
+
+
+def _tolerations_are_residencys(daemonset: Json, view: PodView) -> bool:
+    recorded = daemonset["metadata"].get("annotations", {}).get(PLACED_TOLERATIONS, "")
+    return canonical_tolerations(view.tolerations) == str(recorded)
+
+
+@pytest.mark.timeout(1800)
+def test_pods_are_placed_and_refused_as_the_judge_says(api: KeepAlive, catalogue: Catalogue) -> None:
+    @seed(SEED)
+    @settings(max_examples=PODS // ROUNDS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(list(NAMESPACES)), templates())
+    def compare(namespace: str, template: Json) -> None:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            **template,
+            "metadata": template["metadata"] | {"name": "app"},
+        }
+        asked = asks(namespace, NAMESPACES[namespace], annotation(pod))
+        verdict = judge_pod(PodView.from_template(pod), asked, catalogue)
+        answer = api.send("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+        agree(verdict, answer, "Pod", pod)
+
+    compare()
+
+
+@pytest.mark.timeout(1800)
+def test_workloads_are_judged_as_the_judge_says(api: KeepAlive, catalogue: Catalogue) -> None:
+    @seed(SEED)
+    @settings(
+        max_examples=WORKLOADS // ROUNDS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.sampled_from(list(NAMESPACES)), workloads())
+    def compare(namespace: str, workload: Json) -> None:
+        kind = workload["kind"]
+        verdict = judge_workload(kind, workload, namespace, NAMESPACES[namespace], catalogue)
+        answer = api.send("POST", f"/{RESOURCES[kind].format(namespace)}?dryRun=All", workload)
+        agree(verdict, answer, kind, workload)
+
+    compare()
+
+
+def test_every_verdict_was_compared_often_enough_to_mean_something() -> None:
+    print(dict(seen_codes))
+    expected = {"Untouched", "Place", *Code} - {Code.NOT_PLACED, Code.CLASSIFICATION_IN_USE, Code.EXCLUDED_NAMESPACE}
+    assert {verdict for verdict, count in seen_codes.items() if count >= 10} >= expected

@@ -1,0 +1,234 @@
+"""Generated pods, templates and catalogues in a world small enough that they often meet.
+
+What is generated is valid for Kubernetes, however odd: empty terms, bounds that are no numbers, the same key
+asked for several times, tolerations that cover half of what is needed.
+"""
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from residency.api.names import (
+    CLASSIFICATION,
+    PLACED_TERMS,
+    PLACED_TOLERATIONS,
+    SOVEREIGN,
+    ClassificationName,
+    Fact,
+)
+from residency.core.catalogue import allowances
+from residency.core.judge import Catalogue
+from residency.core.placement import ANYWHERE, Alternative, Classification, Placement, Toleration, normalise
+from residency.core.requirements import Operator, Requirement
+from residency.core.templates import canonical_terms, canonical_tolerations
+from residency.core.workload import PodView
+
+Json = dict[str, Any]
+
+RACK = "example.node-restriction.kubernetes.io/rack"
+COUNTRY, MODEL, SEAL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value, Fact.SEAL.value
+VALUES = {
+    COUNTRY: ("NL", "DE", "CH", "US"),
+    MODEL: ("government", "private-external", "public"),
+    SEAL: ("0", "1", "2", "03", "4"),
+    RACK: ("1", "2", "10", "007", "a"),
+    "topology.kubernetes.io/zone": ("a", "b"),
+}
+RESTRICTED = (COUNTRY, MODEL, SEAL, RACK)
+BOUNDS = ("0", "1", "2", "3", "9", "10", "a", "999999999999999999", "9999999999999999999")
+NAMES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
+NOT_THERE = "class-unknown"
+
+
+def _few(strategy: SearchStrategy[Any], least: int, most: int) -> SearchStrategy[list[Any]]:
+    return st.lists(strategy, min_size=least, max_size=most, unique=True)
+
+
+@st.composite
+def requirements(draw: st.DrawFn, keys: tuple[str, ...] = tuple(VALUES)) -> Requirement:
+    """Any requirement a pod may have."""
+    key = draw(st.sampled_from(keys))
+    operator = draw(st.sampled_from([*Operator, Operator.IN, Operator.IN, Operator.NOT_IN]))
+    match operator:
+        case Operator.IN | Operator.NOT_IN:
+            return Requirement(key, operator, tuple(draw(_few(st.sampled_from(VALUES[key]), 1, 3))))
+        case Operator.GT | Operator.LT:
+            return Requirement(key, operator, (draw(st.sampled_from(BOUNDS)),))
+    return Requirement(key, operator)
+
+
+def _write(requirement: Requirement) -> Json:
+    data: Json = {"key": requirement.key, "operator": str(requirement.operator)}
+    return data | {"values": list(requirement.values)} if requirement.values else data
+
+
+_FIELDS = st.just([{"key": "metadata.name", "operator": "In", "values": ["node-1"]}])
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> Json:
+    """A node selector term, now and then empty or with nothing but fields."""
+    term: Json = {}
+    expressions = draw(st.lists(requirements(), max_size=4))
+    if expressions:
+        term["matchExpressions"] = [_write(r) for r in expressions]
+    if draw(st.integers(0, 5)) == 0:
+        term["matchFields"] = draw(_FIELDS)
+    return term
+
+
+@st.composite
+def tolerations(draw: st.DrawFn) -> Json:
+    """A toleration, of the sovereign taint or everything or something else."""
+    toleration: Json = {"operator": draw(st.sampled_from(["Exists", "Equal"]))}
+    toleration["key"] = draw(st.sampled_from([SOVEREIGN, "dedicated"]))
+    if toleration["operator"] == "Equal":
+        toleration["value"] = draw(st.sampled_from(["true", "nl"]))
+    elif draw(st.integers(0, 3)) == 0:
+        del toleration["key"]
+    effect = draw(st.sampled_from(["", "NoSchedule", "NoExecute"]))
+    if effect:
+        toleration["effect"] = effect
+    if effect == "NoExecute" and draw(st.booleans()):
+        toleration["tolerationSeconds"] = 60
+    return toleration
+
+
+@st.composite
+def pod_specs(draw: st.DrawFn) -> Json:
+    """A pod spec: node selector, required affinity, tolerations, seldom a node name."""
+    spec: Json = {"containers": [{"name": "app", "image": "app"}]}
+    keys = draw(st.lists(st.sampled_from(tuple(VALUES)), max_size=2, unique=True))
+    if keys:
+        spec["nodeSelector"] = {key: draw(st.sampled_from(VALUES[key])) for key in keys}
+    shape = draw(st.sampled_from(["none", "none", "empty", "pods", "required", "required", "required", "many"]))
+    if shape == "empty":
+        spec["affinity"] = {}
+    elif shape == "pods":
+        preference = {"weight": 1, "preference": {"matchExpressions": [_write(draw(requirements()))]}}
+        spec["affinity"] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+    elif shape in ("required", "many"):
+        most = 3 if shape == "required" else 9
+        required = {"nodeSelectorTerms": draw(st.lists(terms(), min_size=1, max_size=most))}
+        spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    some = draw(st.lists(tolerations(), max_size=2))
+    if some:
+        spec["tolerations"] = some
+    if draw(st.integers(0, 40)) == 0:
+        spec["nodeName"] = "node-1"
+    return spec
+
+
+def annotations() -> SearchStrategy[str | None]:
+    """A classification annotation, mostly none."""
+    return st.one_of(st.none(), st.none(), st.sampled_from(NAMES), st.sampled_from([*NAMES, NOT_THERE, ""]))
+
+
+@st.composite
+def templates(draw: st.DrawFn) -> Json:
+    """A pod template: metadata and spec."""
+    annotation = draw(annotations())
+    metadata: Json = {"labels": {"app": "app"}}
+    if annotation is not None:
+        metadata["annotations"] = {CLASSIFICATION: annotation}
+    return {"metadata": metadata, "spec": draw(pod_specs())}
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> Json:
+    """A workload of any built-in kind with a template."""
+    kind = draw(st.sampled_from([*_WRAPPERS, "DaemonSet", "DaemonSet"]))
+    version, wrap = _WRAPPERS[kind]
+    template = draw(templates())
+    if kind in ("Job", "CronJob"):
+        template["spec"]["restartPolicy"] = "Never"
+    workload: Json = {"apiVersion": version, "kind": kind, "metadata": {"name": "app"}} | wrap(template)
+    notes: Json = {}
+    if draw(st.integers(0, 5)) == 0:
+        notes[CLASSIFICATION] = draw(st.sampled_from([*NAMES, NOT_THERE]))
+    if kind == "DaemonSet" and draw(st.booleans()):
+        view = PodView.from_template(template)
+        if view.terms is not None:
+            notes[PLACED_TERMS] = canonical_terms(view.terms)
+        if draw(st.booleans()) and view.tolerations:
+            notes[PLACED_TOLERATIONS] = canonical_tolerations(view.tolerations)
+    if notes:
+        workload["metadata"]["annotations"] = notes
+    return workload
+
+
+def _selected(template: Json) -> Json:
+    return {"spec": {"selector": {"matchLabels": {"app": "app"}}, "template": template}}
+
+
+_WRAPPERS: dict[str, tuple[str, Any]] = {
+    "Deployment": ("apps/v1", _selected),
+    "StatefulSet": ("apps/v1", lambda t: {"spec": _selected(t)["spec"] | {"serviceName": "app"}}),
+    "DaemonSet": ("apps/v1", _selected),
+    "ReplicaSet": ("apps/v1", _selected),
+    "ReplicationController": ("v1", lambda t: {"spec": {"selector": {"app": "app"}, "template": t}}),
+    "Job": ("batch/v1", lambda t: {"spec": {"template": t}}),
+    "CronJob": (
+        "batch/v1",
+        lambda t: {"spec": {"schedule": "0 0 * * *", "jobTemplate": {"spec": {"template": t}}}},
+    ),
+    "PodTemplate": ("v1", lambda t: {"template": t}),
+}
+RESOURCES = {
+    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets",
+    "DaemonSet": "apis/apps/v1/namespaces/{}/daemonsets",
+    "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
+    "ReplicationController": "api/v1/namespaces/{}/replicationcontrollers",
+    "Job": "apis/batch/v1/namespaces/{}/jobs",
+    "CronJob": "apis/batch/v1/namespaces/{}/cronjobs",
+    "PodTemplate": "api/v1/namespaces/{}/podtemplates",
+}
+
+
+@st.composite
+def alternatives(draw: st.DrawFn) -> Alternative:
+    """An alternative in normal form, as a resolved classification has it."""
+    operators = tuple(o for o in Operator if o is not Operator.DOES_NOT_EXIST)
+    asked = draw(
+        st.lists(
+            requirements(RESTRICTED).filter(lambda r: r.operator in operators and _sensible(r)),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    normal = normalise(asked)
+    return normal if normal is not None else (Requirement(COUNTRY, Operator.IN, ("NL",)),)
+
+
+def _sensible(requirement: Requirement) -> bool:
+    return requirement.operator not in (Operator.GT, Operator.LT) or requirement.bound is not None
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> Placement:
+    """What a resolved classification asks: one to four alternatives, now and then nothing."""
+    if draw(st.integers(0, 15)) == 0:
+        return ANYWHERE
+    some = tuple(dict.fromkeys(draw(st.lists(alternatives(), min_size=1, max_size=4))))
+    needed = draw(
+        st.lists(
+            st.sampled_from([Toleration(SOVEREIGN, "Exists"), Toleration(SOVEREIGN, "Equal", "nl", "NoSchedule")]),
+            max_size=2,
+            unique=True,
+        )
+    )
+    return Placement(some, tuple(needed))
+
+
+@st.composite
+def catalogues(draw: st.DrawFn) -> Catalogue:
+    """Twelve resolved classifications."""
+    return {ClassificationName(name): _classification(ClassificationName(name), draw(placements())) for name in NAMES}
+
+
+def _classification(name: ClassificationName, placement: Placement) -> Classification:
+    return Classification(
+        name, f"Title of {name}", placement, f" Why: Law on {name}, 4.6.", tuple(allowances(placement))
+    )
