@@ -130,13 +130,13 @@ class Client:
         query = {"dryRun": "All"} if dry_run else {}
         return _object(await self._call("POST", resource.path(namespace=namespace), query=query, body=body))
 
-    async def apply(self, resource: Resource, body: Object, *, namespace: str = "", dry_run: bool = False) -> Object:
-        """Apply server-side, with force: what the body says is ours; or only ask whether that would do.
+    async def apply(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
+        """Apply server-side, with force: what the body says is ours.
 
         Unlike a POST this carries the name in the path, so RBAC's ``resourceNames`` hold for creation.
         """
         path = resource.path(body["metadata"]["name"], namespace=namespace)
-        query = {"fieldManager": names.FIELD_MANAGER, "force": "true", "dryRun": "All" if dry_run else ""}
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         content = "application/apply-patch+yaml"
         return _object(await self._call("PATCH", path, query=query, body=body, content=content))
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -78,13 +78,13 @@ class Canary:
     patience: float = PATIENCE
     _clients: dict[str, Client] = field(default_factory=dict)
 
-    async def prove(self, revision: str) -> Proof:
-        """Ask until all that answer are of this revision, or patience ends."""
+    async def prove(self, revision: str, interrupted: Callable[[], bool] = lambda: False) -> Proof:
+        """Ask until all that answer are of this revision, or patience ends, or something else is more urgent."""
         until = time.monotonic() + self.patience
         clients = [self.client, *await self._followed()]
         while True:
             proof = _proof(revision, await asyncio.gather(*map(self._ask, clients)))
-            if proof.holds or time.monotonic() >= until:
+            if proof.holds or interrupted() or time.monotonic() >= until:
                 return proof
             await asyncio.sleep(PAUSE)
 

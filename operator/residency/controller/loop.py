@@ -18,6 +18,7 @@ SETTLE: Final = 0.05
 """Seconds in which further changes are gathered into the same pass."""
 SHORTEST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 15.0
+MOST_INTERRUPTIONS: Final = 5
 STUCK: Final = 300.0
 """A pass that takes longer than this will never end."""
 
@@ -42,12 +43,13 @@ class Progress:
 class Loop:
     """Runs one pass after the other, never two at once."""
 
-    reconcile: Callable[[], Awaitable[Pass]]
+    reconcile: Callable[[Callable[[], bool]], Awaitable[Pass]]
     metrics: Metrics
     progress: Progress
     resync: float
     _dirty: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
+    _interruptions: int = 0
 
     def wake(self) -> None:
         """Say that something has changed; only from within the event loop."""
@@ -71,6 +73,9 @@ class Loop:
         with self.metrics.reconcile_duration.time():
             done = await self._guarded()
         self.progress.started = None
+        self._interruptions = self._interruptions + 1 if done.interrupted else 0
+        if done.interrupted:
+            return self.resync
         self.progress.problem = "; ".join(f"{step}: {why}" for step, why in done.failed.items())
         if done.failed:
             self._failures += 1
@@ -79,9 +84,13 @@ class Loop:
         self.metrics.last_success.set_to_current_time()
         return min(SOON, self.resync) if done.unwell else self.resync
 
+    def _interrupted(self) -> bool:
+        """Whether there is news for which a pass may be ended; somebody who never rests does not keep us from ours."""
+        return self._dirty.is_set() and self._interruptions < MOST_INTERRUPTIONS
+
     async def _guarded(self) -> Pass:
         try:
-            return await self.reconcile()
+            return await self.reconcile(self._interrupted)
         except (ApiError, Unreachable) as error:
             log.warning("nothing could be read", extra={"error": str(error)})
             problem = str(error)

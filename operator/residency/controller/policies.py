@@ -1,12 +1,13 @@
 """Putting the compiled policies into the API server, and putting them back when somebody changes them.
 
 Server-side apply alone cannot do it: it leaves fields that others added, and one more ``matchCondition``
-switches a guard off. So what exists is replaced: the API server turns a replacement that changes nothing into
+switches a guard off. So what differs is replaced: the API server turns a replacement that changes nothing into
 no write at all, which also tells whether anything had been changed.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +22,14 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 5
 
+FILLED_IN: Final[Mapping[str, Any]] = {
+    "matchPolicy": "Equivalent",
+    "namespaceSelector": {},
+    "objectSelector": {},
+    "scope": "*",
+}
+"""What the API server adds to a spec; anything else beside ours was somebody."""
+
 Key = tuple[str, str]
 """Kind and name."""
 
@@ -34,40 +43,29 @@ class Policies:
     _versions: dict[Key, str] = field(default_factory=dict)
     """The resourceVersion of each as we last saw it to be right."""
     _revision: str = ""
+    _was_complete: bool = False
+    """Whether all of the revision was there before, so that what is missing was deleted."""
 
-    async def ensure(self, compiled: CompiledPolicies, *, known_revision: str = "") -> bool:
-        """Make the cluster's policies what was compiled, in order; say whether anything had to be written.
+    async def ensure(self, compiled: CompiledPolicies, *, known_revision: str = "") -> None:
+        """Make the cluster's policies what was compiled.
 
         ``known_revision`` was in force before this process knew anything: what is missing of it was deleted.
+
+        Raises:
+            ApiError: `invalid` where the API server does not take one of them, whoever sends it.
         """
         if compiled.revision != self._revision:
             self._versions.clear()
-        was_complete = compiled.revision in (self._revision, known_revision)
+        self._was_complete = compiled.revision in (self._revision, known_revision)
         found = await self._find({kind(body) for body in compiled.objects})
-        written = False
-        for body in compiled.objects:
-            live = found.get((kind(body), name_of(body)))
-            if live is not None and self._versions.get(key(body)) == live["metadata"]["resourceVersion"]:
-                continue
-            written |= await self._ensure(body, live, was_complete)
+        for together in _in_order(compiled.objects):
+            # The API server compiles each anew, which takes it up to a second: not one after the other.
+            await asyncio.gather(*(self._ensure(body, found.get(key(body))) for body in together))
         self._revision = compiled.revision
-        return written
 
-    async def refusal(self, compiled: CompiledPolicies, *, known_revision: str = "") -> str:
-        """Ask the API server whether it would take these; empty when it would, else its reason.
-
-        Asked of all before any is written, so that what is in force is never a mixture.
-        """
-        if compiled.revision in (self._revision, known_revision):
-            return ""
-        for body in compiled.objects:
-            try:
-                await self.client.apply(POLICIES[kind(body)], body, dry_run=True)
-            except ApiError as error:
-                if not error.invalid:
-                    raise
-                return f"the API server refuses {kind(body)} {name_of(body)}: {error}"
-        return ""
+    def knows(self, kind_: str, name: str, version: str) -> bool:
+        """Whether this version of a policy is the one that we wrote, or found to be right."""
+        return self._versions.get((kind_, name)) == version
 
     async def _find(self, kinds: Iterable[str]) -> Mapping[Key, Object]:
         return {(kind_, name_of(item)): item for kind_ in sorted(kinds) for item in await self._of_kind(kind_)}
@@ -82,42 +80,65 @@ class Policies:
             text = f"this API server does not serve {served}; Kubernetes 1.36 and newer do"
             raise ApiError(error.status, error.reason, text) from error
 
-    async def _ensure(self, body: Object, live: Object | None, was_complete: bool) -> bool:
+    async def _ensure(self, body: Object, live: Object | None) -> None:
+        if live is not None and self.knows(*key(body), live["metadata"]["resourceVersion"]):
+            return
         for attempt in range(ATTEMPTS):
-            if attempt:
-                live = await self._reread(body)
             try:
-                return await self._write(body, live, was_complete)
+                await self._put_right(body, await self._read(body) if live or attempt else None)
+                break
             except ApiError as error:
                 # Gone, or written by somebody else, since it was read.
                 if not (error.conflict or error.not_found) or attempt + 1 == ATTEMPTS:
                     raise
-        return False
 
-    async def _reread(self, body: Object) -> Object | None:
+    async def _read(self, body: Object) -> Object | None:
         try:
-            return await self.client.get(POLICIES[kind(body)], name_of(body), metadata_only=True)
+            return await self.client.get(POLICIES[kind(body)], name_of(body))
         except ApiError as error:
             if error.not_found:
                 return None
             raise
 
-    async def _write(self, body: Object, live: Object | None, was_complete: bool) -> bool:
+    async def _put_right(self, body: Object, live: Object | None) -> None:
         if live is None:
-            stored = await self.client.apply(POLICIES[kind(body)], body)
-            self._remember(body, stored, "deleted" if was_complete else "")
-            return True
-        stored = await self.client.replace(POLICIES[kind(body)], replacement(body, live))
-        changed: bool = stored["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]
-        ours = revision(live) == revision(body) or key(body) in self._versions
-        self._remember(body, stored, "edited" if changed and ours else "")
-        return changed
+            self._note(body, await self.client.apply(POLICIES[kind(body)], body), self._was_complete and "deleted")
+        elif same(body["spec"], live["spec"]) and revision(live) == revision(body):
+            self._note(body, live)
+        else:
+            stored = await self.client.replace(POLICIES[kind(body)], replacement(body, live))
+            changed = stored["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]
+            ours = revision(live) == revision(body) or key(body) in self._versions
+            self._note(body, stored, changed and ours and "edited")
 
-    def _remember(self, body: Object, stored: Object, cause: str) -> None:
+    def _note(self, body: Object, stored: Object, cause: str | bool = "") -> None:
         self._versions[key(body)] = stored["metadata"]["resourceVersion"]
         if cause:
             self.metrics.repairs.labels(policy=name_of(body), kind=kind(body), cause=cause).inc()
-            log.warning("policy restored", extra={"policy": name_of(body), "policy_kind": kind(body), "cause": cause})
+            fields = {"policy": name_of(body), "policy_kind": kind(body), "cause": cause}
+            log.warning("policy restored", extra=fields)
+
+
+def _in_order(objects: Sequence[Object]) -> Iterator[Sequence[Object]]:
+    """Bindings first; then the policies; and last of all those that the canary proves, the last of each kind."""
+    bindings = [body for body in objects if kind(body).endswith("Binding")]
+    policies = [body for body in objects if not kind(body).endswith("Binding")]
+    last = list({kind(body): body for body in policies}.values())
+    yield bindings
+    yield [body for body in policies if body not in last]
+    yield last
+
+
+def same(ours: Any, live: Any) -> bool:
+    """Whether a live spec says what ours says, and beside it only what the API server fills in."""
+    if isinstance(ours, Mapping) and isinstance(live, Mapping):
+        added = live.keys() - ours.keys()
+        return all(key_ in FILLED_IN and live[key_] == FILLED_IN[key_] for key_ in added) and all(
+            key_ in live and same(ours[key_], live[key_]) for key_ in ours
+        )
+    if isinstance(ours, Sequence) and isinstance(live, Sequence) and not isinstance(ours, str):
+        return len(ours) == len(live) and all(map(same, ours, live))
+    return bool(ours == live)
 
 
 def replacement(body: Object, live: Object) -> Object:

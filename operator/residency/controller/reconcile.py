@@ -7,7 +7,7 @@ always written.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -51,6 +51,8 @@ class Pass:
     """What went wrong, by step."""
     unwell: bool = False
     """Whether to look again soon although nothing failed."""
+    interrupted: bool = False
+    """Whether it ended early, because something had changed since it began."""
 
 
 @dataclass
@@ -70,16 +72,25 @@ class Reconciler:
         self.policies = Policies(self.client, self.metrics)
         self.workloads = Workloads(self.client, (*self.settings.excluded, self.settings.canary_namespace))
 
-    async def reconcile(self) -> Pass:
-        """Do one pass; raise only when nothing could be read."""
+    async def reconcile(self, interrupted: Callable[[], bool] = lambda: False) -> Pass:
+        """Do one pass; raise only when nothing could be read.
+
+        ``interrupted`` says that something has changed since it began, so that it need not wait for what it wrote
+        to be in force: the next pass will.
+        """
         done = Pass()
         objects = await self.client.find(CLASSIFICATIONS)
         labels = await self._labels()
-        wanted = await self._plan(done, objects)
-        usage = _usage(wanted.entries, labels)
+        # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
+        wanted = await asyncio.to_thread(plan, objects, self._compile)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        proof = await self._put_in_force(done, wanted)
+        wanted = await self._write_policies(done, wanted)
+        proof = await self._prove(done, wanted, interrupted)
+        if proof is not None and not proof.holds and interrupted():
+            done.interrupted = True
+            return done
         found = _Findings(wanted, proof, done.failed, await self._waiting(done, wanted, proof, labels))
+        usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
         await self._step(done, "status", self._write_statuses(wanted.entries, standings))
         self._measure(found, standings)
@@ -89,21 +100,41 @@ class Reconciler:
         done.unwell = not all(s.ready.holds and s.enforced.holds for s in standings.values())
         return done
 
-    async def _plan(self, done: Pass, objects: Sequence[Object]) -> Plan:
-        # Compiling is pure Python and takes a while with many classifications: health and Lease must not
-        # wait.
-        wanted = await asyncio.to_thread(plan, objects, self._compile)
-        refusal = await self._refusal(done, wanted)
+    async def _write_policies(self, done: Pass, wanted: Plan) -> Plan:
+        """Write the policies; what the API server does not take is held back, and what was before written again."""
+        refusal = await self._ensure(done, wanted)
         if not refusal:
             return wanted
         kept = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
-        return nothing(kept.entries, refusal) if await self._refusal(done, kept) else kept
+        again = await self._ensure(done, kept)
+        return nothing(kept.entries, again) if again else kept
 
-    async def _refusal(self, done: Pass, wanted: Plan) -> str:
+    async def _ensure(self, done: Pass, wanted: Plan) -> str:
+        """Write the policies, and say why the API server does not take them if it does not."""
         if wanted.compiled is None:
             return ""
-        asking = self.policies.refusal(wanted.compiled, known_revision=_known_revision(wanted))
-        return await self._step(done, "trial", asking) or ""
+        self.metrics.compiled_bytes.set(wanted.compiled.size)
+        known = wanted.compiled.revision if _was_in_force(wanted) else ""
+        try:
+            await self.policies.ensure(wanted.compiled, known_revision=known)
+        except ApiError as error:
+            if error.invalid:
+                log.error("policies refused", extra={"error": str(error)})
+                return f"the API server says: {error}"
+            self._failed(done, "policies", error)
+        except Exception as error:
+            self._failed(done, "policies", error)
+        return ""
+
+    async def _prove(self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]) -> Proof | None:
+        """See the policies in force; None where they could not be written."""
+        if wanted.compiled is None or "policies" in done.failed:
+            # What is there stays, and nothing is known of it.
+            return None
+        proof = await self._step(done, "canary", self.canary.prove(wanted.compiled.revision, interrupted))
+        if proof is not None and not proof.holds and not interrupted():
+            log.warning("not in force", extra={"proof": str(proof)})
+        return proof
 
     def _compile(self, catalogue: Mapping[ClassificationName, Any]) -> CompiledPolicies:
         return compile_policies(catalogue, self.settings)
@@ -111,14 +142,15 @@ class Reconciler:
     async def _step(self, done: Pass, step: str, work: Awaitable[T]) -> T | None:
         try:
             return await work
-        except (ApiError, Unreachable) as error:
-            done.failed[step] = str(error)
-            log.warning("step failed", extra={"step": step, "error": str(error)})
-        except Exception as error:  # a bug in one step must not keep the others from being done
-            done.failed[step] = f"{type(error).__name__}: {error}"
-            log.exception("step failed unexpectedly", extra={"step": step})
-        self.metrics.reconcile_errors.labels(step=step).inc()
+        except Exception as error:  # a failure in one step must not keep the others from being done
+            self._failed(done, step, error)
         return None
+
+    def _failed(self, done: Pass, step: str, error: Exception) -> None:
+        expected = isinstance(error, ApiError | Unreachable)
+        done.failed[step] = str(error) if expected else f"{type(error).__name__}: {error}"
+        log.warning("step failed", extra={"step": step, "error": str(error)}, exc_info=None if expected else error)
+        self.metrics.reconcile_errors.labels(step=step).inc()
 
     async def _labels(self) -> dict[str, str]:
         """Read which namespaces are classified; those that no policy applies to never are."""
@@ -128,20 +160,6 @@ class Reconciler:
             for item in found
             if name_of(item) not in (*self.settings.excluded, self.settings.canary_namespace)
         }
-
-    async def _put_in_force(self, done: Pass, wanted: Plan) -> Proof | None:
-        """Write the policies and see them in force; None where they could not be written."""
-        if wanted.compiled is None or "trial" in done.failed:
-            # What is there stays, and nothing is known of it.
-            return None
-        self.metrics.compiled_bytes.set(wanted.compiled.size)
-        ensuring = self.policies.ensure(wanted.compiled, known_revision=_known_revision(wanted))
-        if await self._step(done, "policies", ensuring) is None:
-            return None
-        proof = await self._step(done, "canary", self.canary.prove(wanted.compiled.revision))
-        if proof is not None and not proof.holds:
-            log.warning("not in force", extra={"proof": str(proof)})
-        return proof
 
     async def _waiting(
         self, done: Pass, wanted: Plan, proof: Proof | None, labels: Mapping[str, str]
@@ -256,23 +274,21 @@ class _Findings:
         return enforced(self.waiting.get(entry.name, ()))
 
 
-_FORCING: Final = ("trial", "policies", "canary")
+_FORCING: Final = ("policies", "canary")
 """The steps without which nothing is in force."""
 
 
-def _known_revision(wanted: Plan) -> str:
-    """The compiled revision where some status says that it was in force before, else nothing."""
-    compiled = wanted.compiled
-    if compiled is None:
-        return ""
-    return compiled.revision if any(e.status.get("revision") == compiled.revision for e in wanted.entries) else ""
+def _was_in_force(wanted: Plan) -> bool:
+    """Whether some status says that the compiled revision was written before."""
+    revision = wanted.compiled.revision if wanted.compiled else ""
+    return any(entry.status.get("revision") == revision for entry in wanted.entries)
 
 
 def _usage(entries: Sequence[Entry], labels: Mapping[str, str]) -> dict[ClassificationName, Usage]:
     return {
         entry.name: Usage(
             tuple(sorted(namespace for namespace, label in labels.items() if label == entry.name)),
-            tuple(sorted(other.name for other in entries if entry.name in other.includes and other.name != entry.name)),
+            tuple(other.name for other in entries if entry.name in other.includes and other.name != entry.name),
         )
         for entry in entries
     }

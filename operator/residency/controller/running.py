@@ -127,20 +127,16 @@ class Controller:
         self._metrics.leader.set(1)
         settings = self._options.settings
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
-        loop = Loop(
-            Reconciler(client, settings, canary, self._metrics).reconcile,
-            self._metrics,
-            self._progress,
-            self._options.resync_seconds,
-        )
+        reconciler = Reconciler(client, settings, canary, self._metrics)
+        loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
+        watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            await _first(stop.wait(), elector.hold(), loop.run(), _watch(loop))
+            await _first(stop.wait(), elector.hold(), loop.run(), _watch(watcher))
         finally:
             await canary.close()
 
 
-async def _watch(loop: Loop) -> None:
-    watcher = Watcher(loop.wake)
+async def _watch(watcher: Watcher) -> None:
     watcher.start()
     try:
         await asyncio.shield(watcher.ended)

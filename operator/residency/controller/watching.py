@@ -21,13 +21,16 @@ from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, POLICIES, R
 log = logging.getLogger(__name__)
 
 Wake = Callable[[], None]
+Known = Callable[[str, str, str], bool]
+"""Whether a version of a policy, by kind and name, is known to be right."""
 
 
 class Watcher:
     """Watches in a thread until stopped; ``ended`` is done when it no longer watches, for whatever reason."""
 
-    def __init__(self, wake: Wake) -> None:
+    def __init__(self, wake: Wake, known: Known) -> None:
         self._wake = wake
+        self._known = known
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
@@ -79,13 +82,24 @@ class Watcher:
                 seen[uid] = essence
             self._tell(self._wake)
 
-        async def changed(**_: Any) -> None:
+        async def namespace_changed(**_: Any) -> None:
             self._tell(self._wake)
 
         _on_event(registry, CLASSIFICATIONS, classification_changed)
-        for resource in (NAMESPACES, *POLICIES.values()):
-            _on_event(registry, resource, changed)
+        _on_event(registry, NAMESPACES, namespace_changed)
+        for kind, resource in POLICIES.items():
+            _on_event(registry, resource, self._policy_handler(kind))
         return registry
+
+    def _policy_handler(self, kind: str) -> Callable[..., Any]:
+        async def policy_changed(event: Mapping[str, Any], **_: Any) -> None:
+            """Wake for what others do; what we wrote ourselves is right."""
+            metadata = event["object"]["metadata"]
+            version = "" if event["type"] == "DELETED" else metadata.get("resourceVersion", "")
+            if not self._known(kind, metadata["name"], version):
+                self._tell(self._wake)
+
+        return policy_changed
 
 
 async def _login(**_: Any) -> kopf.ConnectionInfo:
