@@ -64,6 +64,9 @@ def find(tools: Iterable[Tool], environment: Mapping[str, str], report: Report) 
 
     One that does not fit is left aside with a line that says why.
     """
+    assets = environment.get(ASSETS_VARIABLE)
+    if assets and not Path(assets).is_dir():
+        report(f"{ASSETS_VARIABLE} is ignored: there is no folder {assets}")
     places = {tool.name: _fitting(tool, environment, report) for tool in tools}
     return {name: path for name, path in places.items() if path is not None}
 

@@ -229,9 +229,7 @@ class ControlPlane:
             names.update(pool.node_names)
         self.wait_for(lambda: self._nodes_not_usable(names), NODES_SECONDS)
 
-    def add_storage_class(
-        self, name: str = "standard", *, default: bool = True, wait_for_pod: bool = False
-    ) -> None:
+    def add_storage_class(self, name: str = "standard", *, default: bool = True, wait_for_pod: bool = False) -> None:
         """Add a storage class of simulated volumes; ``wait_for_pod`` binds them at the first consumer."""
         annotations = {"storageclass.kubernetes.io/is-default-class": str(default).lower()}
         body = {
@@ -338,8 +336,6 @@ class ControlPlane:
         waiting = sorted(names - usable)
         return f"nodes not Ready: {', '.join(waiting)}" if waiting else None
 
-    def _run(
-        self, name: str, arguments: Sequence[str], stdin: str | None, check: bool, kubeconfig: Path | None
-    ) -> str:
+    def _run(self, name: str, arguments: Sequence[str], stdin: str | None, check: bool, kubeconfig: Path | None) -> str:
         command = [str(self.program(name)), *arguments]
         return commands.run(command, kubeconfig or self.kubeconfig, self.folder, stdin, check=check)

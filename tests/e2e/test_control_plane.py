@@ -34,9 +34,7 @@ STATIC_POLICY: list[dict[str, Any]] = [
                     }
                 ]
             },
-            "validations": [
-                {"expression": "object.metadata.name != 'forbidden'", "message": "Forbidden from disk."}
-            ],
+            "validations": [{"expression": "object.metadata.name != 'forbidden'", "message": "Forbidden from disk."}],
         },
     },
     {
@@ -55,10 +53,7 @@ spec:
   selector: {matchLabels: {app: database}}
   template:
     metadata: {labels: {app: database}}
-    spec:
-      # A namespace is not asked again whether it is empty before half of this has passed.
-      terminationGracePeriodSeconds: 1
-      containers: [{name: database, image: database}]
+    spec: {containers: [{name: database, image: database}]}
   volumeClaimTemplates:
   - metadata: {name: at-once}
     spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
@@ -98,9 +93,7 @@ def served(cluster: ControlPlane, group: str) -> set[tuple[str, str]]:
     """What an API group serves: versions and kinds."""
     versions = [entry["version"] for entry in cluster.request("GET", f"/apis/{group}")["versions"]]
     resources = {version: cluster.request("GET", f"/apis/{group}/{version}") for version in versions}
-    return {
-        (version, resource["kind"]) for version, found in resources.items() for resource in found["resources"]
-    }
+    return {(version, resource["kind"]) for version, found in resources.items() for resource in found["resources"]}
 
 
 def namespace_manifest(name: str) -> dict[str, Any]:
@@ -138,14 +131,21 @@ def test_claims_get_volumes_at_once_or_with_their_pod(control_plane: ControlPlan
     assert pinned == {"standard": False, "with-the-pod": True}
 
 
-def test_a_namespace_with_everything_in_it_can_be_deleted(
-    control_plane: ControlPlane, namespace: str
-) -> None:
-    control_plane.kubectl("apply", "-n", namespace, "-f", "-", input=DATABASE)
-    control_plane.kubectl("rollout", "status", "statefulset/database", "-n", namespace, "--timeout=60s")
+def test_a_volume_goes_with_its_claim(control_plane: ControlPlane, namespace: str) -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "claim"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    claims = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    control_plane.request("POST", claims, claim)
+    bound = ("wait", "--for=jsonpath={.status.phase}=Bound", "pvc/claim", "-n", namespace, "--timeout=60s")
+    control_plane.kubectl(*bound)
+    volume = control_plane.request("GET", f"{claims}/claim")["spec"]["volumeName"]
+    control_plane.request("DELETE", f"{claims}/claim")
 
-    control_plane.kubectl("delete", "namespace", namespace, "--timeout=60s")
-    control_plane.kubectl("create", "namespace", namespace)
+    control_plane.kubectl("wait", "--for=delete", f"pv/{volume}", "--timeout=60s")
 
 
 def test_a_tainted_pool_takes_only_those_who_tolerate_it(control_plane: ControlPlane, namespace: str) -> None:
@@ -235,9 +235,7 @@ def test_nothing_is_lost_when_etcd_is_killed(two_api_servers: ControlPlane) -> N
 def test_a_static_policy_is_in_force_on_every_api_server(two_api_servers: ControlPlane) -> None:
     for apiserver in range(2):
         with pytest.raises(RequestError, match=r"Forbidden from disk\."):
-            two_api_servers.request(
-                "POST", "/api/v1/namespaces", namespace_manifest("forbidden"), apiserver=apiserver
-            )
+            two_api_servers.request("POST", "/api/v1/namespaces", namespace_manifest("forbidden"), apiserver=apiserver)
 
 
 def test_every_api_server_writes_an_audit_log(two_api_servers: ControlPlane) -> None:
@@ -281,9 +279,7 @@ def test_an_emulated_older_version_serves_what_that_version_served(control_plane
 
 
 def test_an_api_server_that_does_not_start_shows_why_and_leaves_nothing() -> None:
-    cluster = ControlPlane(
-        apiserver_flags=["--no-such-flag"], controller_manager=False, scheduler=False, kwok=False
-    )
+    cluster = ControlPlane(apiserver_flags=["--no-such-flag"], controller_manager=False, scheduler=False, kwok=False)
 
     with pytest.raises(ControlPlaneError, match=r"(?s)kube-apiserver ended with status 1.*no-such-flag"):
         cluster.start()
@@ -292,9 +288,7 @@ def test_an_api_server_that_does_not_start_shows_why_and_leaves_nothing() -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc, which only Linux has")
-def test_it_listens_on_the_loopback_address_only(
-    control_plane: ControlPlane, two_api_servers: ControlPlane
-) -> None:
+def test_it_listens_on_the_loopback_address_only(control_plane: ControlPlane, two_api_servers: ControlPlane) -> None:
     pids = [*control_plane.components.values(), *two_api_servers.components.values()]
     listening = [address for pid in pids for address in listening_addresses(pid)]
 
@@ -305,9 +299,7 @@ def test_it_listens_on_the_loopback_address_only(
 def listening_addresses(pid: int) -> Iterator[str]:
     """The local addresses, as the kernel prints them, of the sockets that a process listens on."""
     links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    sockets = {
-        link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")
-    }
+    sockets = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
@@ -315,38 +307,35 @@ def listening_addresses(pid: int) -> Iterator[str]:
                 yield fields[1].partition(":")[0]
 
 
-STARTER = """
-import json, sys, time
-from controlplane import ControlPlane
-cluster = ControlPlane(kwok=False)
-cluster.start()
-print(json.dumps([str(cluster.folder), list(cluster.components.values())]), flush=True)
-time.sleep(600)
-"""
-
-
-def test_nothing_stays_behind_when_the_process_that_started_it_is_killed() -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_nothing_stays_behind_of_a_control_plane_for_a_shell(number: signal.Signals, status: int) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as starter:
-        assert starter.stdout is not None
-        folder, pids = json.loads(starter.stdout.readline())
-        assert len(pids) == 4
-        starter.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-m", "controlplane", "up", "--no-pools"]
+    shell = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        folder = printed_folder(shell)
+        # The watchdog and the five components.
+        assert len(processes_of(folder)) == 6
+        shell.send_signal(number)
+        assert shell.wait(timeout=20) == status
+    finally:
+        shell.kill()
+        shell.communicate()
 
     deadline = time.monotonic() + 15
-    while running(pids) or Path(folder).exists():
-        assert time.monotonic() < deadline, f"still there: {running(pids)}, {folder}"
+    while processes_of(folder) or folder.exists():
+        assert time.monotonic() < deadline, f"still there: {processes_of(folder)}, {folder}"
         time.sleep(0.05)
 
 
-def running(pids: list[int]) -> list[str]:
-    """Those of the processes that run, with their state; the dead that nobody reaped do not count."""
-    asked = ["ps", "-o", "stat=,pid=", "-p", ",".join(str(pid) for pid in pids)]
-    lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
-    return [line for line in lines if not line.startswith("Z")]
+def printed_folder(shell: "subprocess.Popen[str]") -> Path:
+    """The folder that the printed kubeconfig is in."""
+    assert shell.stdout is not None
+    exported = next(line for line in shell.stdout if "export KUBECONFIG=" in line)
+    return Path(exported.partition("=")[2].strip()).parent
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The processes whose arguments name the folder; the dead that nobody reaped have none."""
+    lines = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in lines.splitlines() if str(folder) in line]

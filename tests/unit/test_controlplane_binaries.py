@@ -80,6 +80,14 @@ def test_what_does_not_fit_is_left_aside_with_the_reason(tmp_path: Path) -> None
     assert lines == [f"not using {old}: it is version 3.19.0, and 4.0.0 or later, below 5.0.0 is needed"]
 
 
+def test_a_folder_that_is_not_there_is_ignored_aloud(tmp_path: Path) -> None:
+    lines: list[str] = []
+    environment = {"KUBEBUILDER_ASSETS": str(tmp_path / "typo"), "PATH": str(tmp_path)}
+
+    assert binaries.find([TOOL["helm"]], environment, lines.append) == {}
+    assert lines == [f"KUBEBUILDER_ASSETS is ignored: there is no folder {tmp_path / 'typo'}"]
+
+
 @pytest.mark.parametrize("says", ["segmentation fault", ""])
 def test_a_program_that_says_no_version_is_left_aside(tmp_path: Path, says: str) -> None:
     problem = binaries.unfit(TOOL["helm"], program(tmp_path, "helm", says))
@@ -215,9 +223,7 @@ def test_two_builds_at_once_build_everything_once(tmp_path: Path) -> None:
     assert sorted((tmp_path / "count").read_text().split()) == sorted(tool.package for tool in TOOLS)
 
 
-def test_a_build_of_the_wrong_version_does_not_enter_the_cache(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_build_of_the_wrong_version_does_not_enter_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     go = tmp_path / "go"
     go.write_text(FAKE_GO)
     go.chmod(0o755)
@@ -232,9 +238,7 @@ def test_a_build_of_the_wrong_version_does_not_enter_the_cache(
     assert not (build.cache_folder() / "kwok").exists()
 
 
-def test_a_failing_build_shows_what_the_compiler_said(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_failing_build_shows_what_the_compiler_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     go = tmp_path / "go"
     go.write_text(
         textwrap.dedent(

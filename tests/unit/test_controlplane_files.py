@@ -52,9 +52,7 @@ def test_a_client_certificate_carries_the_user_and_the_groups(authority: Authori
 
 
 def test_the_serving_certificate_is_for_the_loopback_address(authority: Authority) -> None:
-    extension = certificate(authority.serving("x")).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    )
+    extension = certificate(authority.serving("x")).extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
     assert extension.value.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address(LOOPBACK)]
     assert "localhost" in extension.value.get_values_for_type(x509.DNSName)

@@ -57,9 +57,7 @@ def test_a_component_that_is_never_ready_says_what_it_answered(watchdog: Watchdo
     slow = component(watchdog, tmp_path / "log", "exec sleep 60", problem="/readyz answers 500")
     slow.start()
 
-    with pytest.raises(
-        ControlPlaneError, match=r"was not ready after 0 s \(/readyz answers 500\).*\(nothing\)"
-    ):
+    with pytest.raises(ControlPlaneError, match=r"was not ready after 0 s \(/readyz answers 500\).*\(nothing\)"):
         slow.wait_until_ready(0.1)
     slow.kill()
 
@@ -136,13 +134,14 @@ def test_no_process_survives_the_one_that_started_it(tmp_path: Path, number: sig
     folder = tmp_path / "data"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen(
+    starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, str(folder)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    ) as starter:
+    )
+    try:
         assert starter.stdout is not None
         pids = [int(word) for word in starter.stdout.readline().split()]
         while not (folder / "child").exists() or not (folder / "child").read_text():
@@ -150,6 +149,10 @@ def test_no_process_survives_the_one_that_started_it(tmp_path: Path, number: sig
         pids.append(int((folder / "child").read_text()))
         assert all(alive(pid) for pid in pids)
         starter.send_signal(number)
+        starter.wait(timeout=10)
+    finally:
+        starter.kill()
+        starter.communicate()
 
     for pid in pids:
         wait_until_dead(pid)
