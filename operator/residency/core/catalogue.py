@@ -149,12 +149,12 @@ def _cite(reference: Reference) -> str:
 
 def allowances(placement: Placement) -> Iterator[tuple[str, str]]:
     """What a placement allows of each key it speaks of, readably."""
-    by_key: dict[str, list[Requirement]] = {}
+    by_key: dict[str, list[list[Requirement]]] = {}
     for alternative in placement.alternatives:
-        for requirement in alternative:
-            by_key.setdefault(requirement.key, []).append(requirement)
-    for key, requirements in by_key.items():
-        yield key, messages.allowance(requirements)
+        for key in dict.fromkeys(requirement.key for requirement in alternative):
+            by_key.setdefault(key, []).append([r for r in alternative if r.key == key])
+    for key, together in by_key.items():
+        yield key, messages.allowance(together)
 
 
 def restore(name: ClassificationName, title: str, references: tuple[str, ...], placement: Placement) -> Classification:

@@ -162,12 +162,17 @@ def _dead_key(term: Term, node_selector: Mapping[str, str], alternative: Alterna
     Keys that the alternative does not speak of are not Residency's concern, whatever the term says about them.
     """
     for asked in alternative:
-        together = [r for r in (*alternative, *term.expressions) if r.key == asked.key]
-        if asked.key in node_selector:
-            together.append(Requirement(asked.key, Operator.IN, (node_selector[asked.key],)))
-        if len(together) > 1 and not satisfiable(together):
+        if not _key_lives(term, node_selector, alternative, asked.key):
             return asked.key
     return None
+
+
+def _key_lives(term: Term, node_selector: Mapping[str, str], alternative: Alternative, key: str) -> bool:
+    together = [r for r in (*alternative, *term.expressions) if r.key == key]
+    if key in node_selector:
+        together.append(Requirement(key, Operator.IN, (node_selector[key],)))
+    # An alternative by itself can be met: it is in normal form.
+    return len(together) == 1 or satisfiable(together)
 
 
 def missing_tolerations(
@@ -199,7 +204,7 @@ def unknown(ask: Ask) -> Denied:
     """Refuse what names a classification that is not in force."""
     return Denied(
         Code.UNKNOWN_CLASSIFICATION,
-        messages.UNKNOWN_CLASSIFICATION.format(subject=ask.subject, name=ask.name),
+        messages.UNKNOWN_CLASSIFICATION.format(subject=ask.subject, name=messages.said(ask.name)),
     )
 
 
@@ -242,6 +247,13 @@ def _conflict(pod: PodView, term: Term, ask: Ask, classification: Classification
     if value is not None and not all(accepts(r, value) for r in alternative if r.key == key):
         stands = messages.asks_selector(path, key, value)
     else:
-        stands = messages.asks_affinity(path, next(e for e in term.expressions if e.key == key))
+        stands = messages.asks_affinity(path, _opposed(pod, term, alternative, key))
     fields = class_fields(classification, ask.subject) | {"allows": dict(classification.allows)[key]}
     return Denied(Code.CONTRADICTION, messages.CONTRADICTION.format(asks=stands, **fields))
+
+
+def _opposed(pod: PodView, term: Term, alternative: Alternative, key: str) -> Requirement:
+    """What of a term to name as the trouble with a key: the first that is trouble alone, or else the first."""
+    said = [expression for expression in term.expressions if expression.key == key]
+    alone = (e for e in said if not _key_lives(Term((e,)), pod.node_selector, alternative, key))
+    return next(alone, said[0])

@@ -5,6 +5,7 @@ template into a CEL concatenation. Order: what is refused and where it stands, w
 allows, the fix, the legal reference, a code, where to read more.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -12,11 +13,24 @@ from residency.api.countries import COUNTRY_SETS
 from residency.api.names import CLASSIFICATION, FACT_PREFIX, Code, Fact
 from residency.core.requirements import Operator, Requirement
 
-_SHOWN = 2
+# In bytes, so that with the longest legal names the longest message stays below 1 KB.
 _TITLE_LENGTH = 80
-_REFERENCE_LENGTH = 200
-_ALLOWS_LENGTH = 240
-_REQUIRES_LENGTH = 400
+_REFERENCE_LENGTH = 160
+_ALLOWS_LENGTH = 140
+_REQUIRES_LENGTH = 220
+
+_SHOWN = 2
+
+KEY_LENGTH: Final = 80
+"""What is shown of a label key."""
+
+NAME_PATTERN: Final = "^[A-Za-z0-9._-]{1,63}$"
+"""What somebody may call a classification and have it repeated, in Python and (RE2) in CEL alike."""
+
+NOT_A_NAME: Final = "(not a name)"
+"""Shown instead of anything else: an annotation may hold line ends, which the API server does not print, or a book."""
+
+_NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 
 _MORE: Final = "{code}; more: kubectl describe dcl {name}"
 
@@ -91,9 +105,17 @@ EXCLUDED_NAMESPACE: Final = (
 
 
 def one_line(text: str, length: int) -> str:
-    """Fold white space and cut to a length, with an ellipsis where something was cut."""
+    """Fold white space and cut to a number of bytes, with an ellipsis where something was cut."""
     folded = " ".join(text.split())
-    return folded if len(folded) <= length else folded[: length - 1].rstrip() + "…"
+    encoded = folded.encode()
+    if len(encoded) <= length:
+        return folded
+    return encoded[: length - len("…".encode())].decode(errors="ignore").rstrip() + "…"
+
+
+def said(name: str) -> str:
+    """What somebody called a classification, as far as it can be one."""
+    return name if _NAME.match(name) else NOT_A_NAME
 
 
 def titled(name: str, title: str) -> str:
@@ -116,8 +138,9 @@ def listing(items: Sequence[str], last: str = "or") -> str:
 
 
 def short(key: str) -> str:
-    """A label key as people say it: facts without their prefix."""
-    return key.removeprefix(FACT_PREFIX)
+    """A label key as people say it: facts without their prefix, and what is very long cut."""
+    name = key.removeprefix(FACT_PREFIX)
+    return name if len(name) <= KEY_LENGTH else name[: KEY_LENGTH - 1] + "…"
 
 
 def describe(requirement: Requirement) -> str:
@@ -145,9 +168,15 @@ def _values(requirement: Requirement) -> str:
     return listing(requirement.values)
 
 
-def allowance(requirements: Iterable[Requirement]) -> str:
-    """What is allowed of one key over all alternatives."""
-    return one_line(" or ".join(dict.fromkeys(map(describe, requirements))), _ALLOWS_LENGTH)
+def allowance(alternatives: Iterable[Sequence[Requirement]]) -> str:
+    """What is allowed of one key, where each alternative says all of some requirements about it."""
+    return one_line(" or ".join(dict.fromkeys(map(_together, alternatives))), _ALLOWS_LENGTH)
+
+
+def _together(requirements: Sequence[Requirement]) -> str:
+    # Whatever else is said of a label, it goes without saying that the label has to be there.
+    telling = [r for r in requirements if r.operator is not Operator.EXISTS] or requirements
+    return " and ".join(map(describe, telling))
 
 
 def asks_selector(path: str, key: str, value: str) -> str:

@@ -3,19 +3,24 @@
 The semantics are Kubernetes' own (``k8s.io/component-helpers/scheduling/corev1/nodeaffinity``),
 unlabelled nodes included: ``NotIn`` and ``DoesNotExist`` accept a node without the label, all
 others do not. One deliberate narrowing: an integer has at most 18 significant digits, so that CEL
-can convert it without overflow; a longer one is no integer here, which can only refuse more.
+can convert it without overflow. A longer one meets no bound here, and no bound is taken to keep it out: both can only
+refuse more.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import islice
 
 INTEGER_PATTERN = "^[+-]?0*[0-9]{1,18}$"
 """What counts as an integer, in Python and (RE2) in CEL alike."""
 
+NUMBER_PATTERN = "^[+-]?[0-9]+$"
+"""What Kubernetes may take for an integer, however long."""
+
 _INTEGER = re.compile(INTEGER_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
+_NUMBER = re.compile(NUMBER_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 _ABOVE_ALL = 10**18
 _MAX_LABEL_LENGTH = 63
 
@@ -104,7 +109,14 @@ def _excludes(one: Requirement, values: tuple[str, ...]) -> bool:
         return False
     if one.operator is Operator.NOT_IN:
         return set(values) <= set(one.values)
-    return not any(accepts(one, value) for value in values)
+    if one.operator in (Operator.GT, Operator.LT):
+        return not any(_may_pass(one, value) for value in values)
+    return set(values).isdisjoint(one.values)
+
+
+def _may_pass(bound: Requirement, label: str) -> bool:
+    """Whether a label may pass a bound in Kubernetes, which knows longer integers than are known here."""
+    return accepts(bound, label) if parse_integer(label) is not None else bool(_NUMBER.match(label))
 
 
 def satisfiable(requirements: Iterable[Requirement]) -> bool:
@@ -114,19 +126,15 @@ def satisfiable(requirements: Iterable[Requirement]) -> bool:
     values that the bounds leave, as many as there are exclusions and one more.
     """
     together = tuple(requirements)
-    return any(_all_accept(together, label) for label in chain((None,), _witnesses(together)))
-
-
-def _all_accept(requirements: tuple[Requirement, ...], label: str | None) -> bool:
-    return all(accepts(requirement, label) for requirement in requirements)
-
-
-def _witnesses(requirements: tuple[Requirement, ...]) -> Iterator[str]:
-    for requirement in requirements:
-        if requirement.operator is Operator.IN:
-            return iter(requirement.values)
-    excluded = sum(len(r.values) for r in requirements if r.operator is Operator.NOT_IN)
-    return islice(_integers(requirements), excluded + 1)
+    if all(accepts(requirement, None) for requirement in together):
+        return True
+    if any(requirement.operator is Operator.DOES_NOT_EXIST for requirement in together):
+        return False
+    values = next((r.values for r in together if r.operator is Operator.IN), None)
+    if values is not None:
+        return any(all(accepts(requirement, value) for requirement in together) for value in values)
+    excluded = {value for r in together if r.operator is Operator.NOT_IN for value in r.values}
+    return any(value not in excluded for value in islice(_integers(together), len(excluded) + 1))
 
 
 def _integers(requirements: tuple[Requirement, ...]) -> Iterator[str]:

@@ -70,8 +70,8 @@ def _misplaced_annotation(kind: str, workload: Json, template: Json, path: str) 
     message = messages.MISPLACED_ANNOTATION.format(
         kind=kind,
         workload=(workload.get("metadata") or {}).get("name", ""),
-        name=outer,
-        found="nothing" if inner is None else inner,
+        name=messages.said(outer),
+        found="nothing" if inner is None else messages.said(inner),
         path=path,
     )
     return Denied(Code.MISPLACED_ANNOTATION, message)

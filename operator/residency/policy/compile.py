@@ -298,19 +298,17 @@ class _Compiler:
 
     def _guard_classifications(self) -> tuple[dict[str, Any], dict[str, Any]]:
         used = "oldObject.?status.?usedBy"
-        names = f"{used}.?namespaceNames.orValue([])"
         count = f"{used}.?namespaces.orValue(0)"
-        included = f"{used}.?classifications.orValue([])"
         variables = [
-            ("namespaces", count),
-            ("including", included),
+            ("names", f"{used}.?namespaceNames.orValue([])"),
+            ("namespaces", f"{count} > variables.names.size() ? {count} : variables.names.size()"),
+            ("including", f"{used}.?classifications.orValue([])"),
             (
                 "users",
-                f'(variables.namespaces > 0 ? ["namespace " + {names}.join(", ") + (variables.namespaces > '
-                f"{names}.size() ? "
-                f'" and " + string(variables.namespaces - {names}.size()) + " more" : "")] : []) + '
-                '(variables.including.size() > 0 ? ["classification " + variables.including.join(", ") + " '
-                '(includes it)"] : [])',
+                '(variables.namespaces > 0 ? ["namespace " + '
+                f"{_some_of('variables.names', 'variables.namespaces')}] : []) + "
+                '(variables.including.size() > 0 ? ["classification " + '
+                f'{_some_of("variables.including", "variables.including.size()")} + " (includes it)"] : [])',
             ),
         ]
         text = message(
@@ -406,6 +404,16 @@ _OWNERLESS = (
         "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))",
     ),
 )
+
+
+# All ten names that a status holds, twice, at 63 characters each, would be more than a message takes.
+_NAMES_SHOWN = 4
+
+
+def _some_of(names: str, count: str) -> str:
+    shown = f"({names}.size() > {_NAMES_SHOWN} ? {names}.slice(0, {_NAMES_SHOWN}) : {names})"
+    more = f'({count} > {shown}.size() ? " and " + string({count} - {shown}.size()) + " more" : "")'
+    return f'{shown}.join(", ") + {more}'
 
 
 def _judged_part_changed() -> str:

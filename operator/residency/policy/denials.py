@@ -17,8 +17,8 @@ def _class_fields(index: str) -> dict[str, str]:
 
 def unknown_classification() -> str:
     """Names what is asked for and not in force."""
-    index = "variables.names.indexOf(variables.unknown[0])"
-    return message(messages.UNKNOWN_CLASSIFICATION, **_class_fields(index))
+    fields = _class_fields("variables.names.indexOf(variables.unknown[0])")
+    return message(messages.UNKNOWN_CLASSIFICATION, **fields | {"name": rules.said(fields["name"])})
 
 
 def refusal(path: str) -> str:
@@ -68,7 +68,7 @@ def misplaced_annotation(path: str) -> str:
         messages.MISPLACED_ANNOTATION,
         kind="request.kind.kind",
         workload='object.metadata.?name.orValue("")',
-        name="variables.outer[0]",
-        found='(variables.own.size() == 0 ? "nothing" : variables.own[0])',
+        name=rules.said("variables.outer[0]"),
+        found=f'(variables.own.size() == 0 ? "nothing" : {rules.said("variables.own[0]")})',
         path=path,
     )

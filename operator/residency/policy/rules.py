@@ -5,7 +5,8 @@ A requirement of the catalogue is ``[[key], [operator], values]``: nested lists 
 catalogue is one constant. CEL has no local names: what is used twice is either a variable or short.
 """
 
-from residency.core.requirements import INTEGER_PATTERN
+from residency.core.messages import KEY_LENGTH, NAME_PATTERN, NOT_A_NAME
+from residency.core.requirements import INTEGER_PATTERN, NUMBER_PATTERN
 from residency.policy.cel import literal
 
 # A requirement of the catalogue, and an expression of the pod, as (key, operator, values).
@@ -25,6 +26,11 @@ def of_pod(expression: str) -> Parts:
 def expressions(term: str) -> str:
     """The match expressions of a term, none where it has none."""
     return f"{term}.?matchExpressions.orValue([])"
+
+
+def term_of(expression: str) -> str:
+    """A term that says one thing."""
+    return f'dyn({{"matchExpressions": [{expression}]}})'
 
 
 def empty(term: str) -> str:
@@ -53,9 +59,11 @@ def implies(one: Parts, other: Parts) -> str:
     key, operator, values = one
     asked_key, asked_operator, asked_values = other
     bounded = f"({operator} in ['Gt', 'Lt'] && {is_integer(f'{values}[0]')})"
+    may_pass = f"x.matches({literal(NUMBER_PATTERN)}) && (!{is_integer('x')} || {accepts(one, 'x')})"
     excludes = (
         f"({operator} == 'NotIn' ? {asked_values}.all(x, x in {values}) : {operator} == 'DoesNotExist' || "
-        f"(({operator} == 'In' || {bounded}) && !{asked_values}.exists(x, {accepts(one, 'x')})))"
+        f"({operator} == 'In' ? !{asked_values}.exists(x, x in {values}) : "
+        f"{bounded} && !{asked_values}.exists(x, {may_pass})))"
     )
     tighter = (
         f"({operator} == 'In' ? {values}.all(x, {accepts(other, 'x')}) : {operator} == {asked_operator} && "
@@ -169,7 +177,7 @@ def covers(toleration: str, needed: str) -> str:
     return (
         f'(({key} == {needed}[0] || ({key} == "" && {operator} == "Exists")) && '
         f'({operator} == "Exists" || ({operator} == {needed}[1] && {value} == {needed}[2])) && '
-        f'{effect} in ["", {needed}[3]] && !has({toleration}.tolerationSeconds))'
+        f'({effect} == "" || {effect} == {needed}[3]) && !has({toleration}.tolerationSeconds))'
     )
 
 
@@ -193,3 +201,13 @@ def listing(values: str) -> str:
         f'({values}.size() < 3 ? {values}.join(" or ") : '
         f'{values}[0] + ", " + {values}[1] + " and " + string({values}.size() - 2) + " more")'
     )
+
+
+def said(name: str) -> str:
+    """What somebody called a classification, as ``residency.core.messages.said`` shows it."""
+    return f"({name}.matches({literal(NAME_PATTERN)}) ? {name} : {literal(NOT_A_NAME)})"
+
+
+def cut(key: str) -> str:
+    """A label key without the facts' prefix, as ``residency.core.messages.short`` cuts it."""
+    return f'({key}.size() <= {KEY_LENGTH} ? {key} : {key}.substring(0, {KEY_LENGTH - 1}) + "…")'

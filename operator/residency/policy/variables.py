@@ -144,6 +144,8 @@ def denial(tables: Tables, path: str) -> Variables:
     second_dead = f"(variables.names.size() > 1 && !{rules.living(cross_second)})"
     unkept = f"!variables.terms.all(t, {rules.empty('t')} || {rules.satisfied('t', 'variables.asked[0]')})"
     key_dead = f"!{rules.key_lives('variables.leading', 'variables.preferred', 'r')}"
+    of_key = "variables.preferred.filter(r, r[0][0] == variables.key)[0]"
+    alone_dead = f"!{rules.key_lives(rules.term_of('o'), 'variables.preferred', of_key)}"
     refused = (
         "variables.preferred.exists(r, r[0][0] == variables.key && "
         f"!{rules.accepts(rules.of_catalogue('r'), 'variables.selector[variables.key]')})"
@@ -160,8 +162,11 @@ def denial(tables: Tables, path: str) -> Variables:
         ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
         ("preferred", "variables.asked[variables.contradicted][0]"),
         ("key", f"variables.preferred.filter(r, {key_dead})[0][0][0]"),
-        ("short", f'variables.key.replace({literal(FACT_PREFIX)}, "")'),
-        ("asking", f"{rules.expressions('variables.leading')}.filter(e, e.key == variables.key)[0]"),
+        ("unprefixed", f'variables.key.replace({literal(FACT_PREFIX)}, "")'),
+        ("short", rules.cut("variables.unprefixed")),
+        ("said", f"{rules.expressions('variables.leading')}.filter(e, e.key == variables.key)"),
+        ("opposed", f"variables.said.filter(o, {alone_dead})"),
+        ("asking", "variables.opposed.size() > 0 ? variables.opposed[0] : variables.said[0]"),
         (
             "asks",
             f"variables.key in variables.selector && {refused} ? {asks['asks_selector']} : {asks['asks_affinity']}",
