@@ -163,7 +163,7 @@ class _Compiler:
             ("spec", "object.spec"),
             ("own", annotation_of("object")),
             *asked(self.tables),
-            *terms(_IMPLICIT, to_write=True),
+            *terms(self.tables, _IMPLICIT, to_write=True),
             *tolerations(self.tables),
             ("missing", lacking(TOLERATIONS_OF_SPEC)),
         ]
@@ -178,7 +178,7 @@ class _Compiler:
             *asked(self.tables),
             *tolerations(self.tables),
             *patches.daemonset_variables(),
-            *terms("!variables.ownTerms", to_write=True),
+            *terms(self.tables, "!variables.ownTerms", to_write=True),
             *patches.rewriting(),
         ]
         rule = _rule("apps", "v1", ["CREATE", "UPDATE"], ["daemonsets"])
@@ -191,7 +191,7 @@ class _Compiler:
             ("spec", "dyn(object).spec"),
             ("own", annotation_of("object")),
             *asked(self.tables),
-            *terms(_IMPLICIT, to_write=False),
+            *terms(self.tables, _IMPLICIT, to_write=False),
             *denial(self.tables, path),
         ]
         conditions = (
@@ -231,7 +231,7 @@ class _Compiler:
             *asked(self.tables),
             *tolerations(self.tables),
             *patches.daemonset_variables(),
-            *terms(_IMPLICIT, to_write=False),
+            *terms(self.tables, _IMPLICIT, to_write=False),
             *denial(self.tables, path),
             ("ofDaemonSet", 'request.kind.kind == "DaemonSet"'),
             (

@@ -12,6 +12,7 @@ from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.core.placement import MAX_TERMS, Classification, Placement
 from residency.policy import rules
+from residency.policy.algebra import Algebra, operators_of
 from residency.policy.cel import Table, literal
 
 Variables = list[tuple[str, str]]
@@ -26,6 +27,7 @@ TOLERATIONS_OF_SPEC = "variables.spec.?tolerations.orValue([])"
 class Tables:
     """The catalogue as constants: alternatives, tolerations and texts by the name of the classification."""
 
+    algebra: Algebra
     alternatives: Table
     tolerations: Table
     texts: Table
@@ -35,6 +37,7 @@ class Tables:
         """Raises DoesNotFit where a single classification is too long."""
         ordered = sorted(catalogue.items())
         return cls(
+            Algebra(operators_of(catalogue)),
             Table("alternatives", {name: _alternatives(c.placement) for name, c in ordered}),
             Table("tolerations", {name: _tolerations(c.placement) for name, c in ordered}),
             Table("texts", {name: _texts(c) for name, c in ordered}),
@@ -83,25 +86,26 @@ def asked(tables: Tables) -> Variables:
     ]
 
 
-def terms(implicit: str, *, to_write: bool) -> Variables:
+def terms(tables: Tables, implicit: str, *, to_write: bool) -> Variables:
     """The pod's terms, whether they imply what is asked, and how they come out where they do not.
 
     ``implicit`` says that the pod is to be read as if it had no required node affinity, ``to_write`` that what comes
     out goes into a patch.
     """
     given = TERMS_OF_SPEC
+    alone = tables.algebra.cross("variables.terms", "c")
+    both = tables.algebra.cross("variables.alone[0]", "variables.asked[1]")
     return [
         ("implicit", implicit),
         ("selector", "variables.spec.?nodeSelector.orValue({})"),
         ("terms", f"variables.implicit ? [dyn({{}})] : dyn({rules.plain(given) if to_write else given})"),
-        ("kept", rules.kept("variables.terms", "variables.asked")),
-        (
-            "first",
-            f"variables.names.size() > 0 ? {rules.cross('variables.terms', 'variables.asked[0]')} : variables.terms",
-        ),
+        ("kept", tables.algebra.kept("variables.terms", "variables.asked")),
+        # The terms crossed with each classification by itself, and with all.
+        ("alone", f"variables.asked.map(c, {alone})"),
         (
             "placed",
-            f"variables.names.size() > 1 ? {rules.cross('variables.first', 'variables.asked[1]')} : variables.first",
+            "variables.names.size() == 0 ? variables.terms : "
+            f"variables.names.size() == 1 ? variables.alone[0] : {both}",
         ),
         ("named", 'variables.spec.?nodeName.orValue("")'),
         (
@@ -139,16 +143,14 @@ def denial(tables: Tables, path: str) -> Variables:
         "variables.asking.operator + "
         f'(variables.asking.?values.orValue([]).size() == 0 ? "" : " " + {rules.listing("variables.asking.values")})',
     }
-    cross_second = rules.cross("variables.terms", "variables.asked[1]")
-    first_dead = f"!{rules.living('variables.first')}"
-    second_dead = f"(variables.names.size() > 1 && !{rules.living(cross_second)})"
-    unkept = f"!variables.terms.all(t, {rules.empty('t')} || {rules.satisfied('t', 'variables.asked[0]')})"
-    key_dead = f"!{rules.key_lives('variables.leading', 'variables.preferred', 'r')}"
+    algebra = tables.algebra
+    unkept = f"!variables.terms.all(t, {rules.empty('t')} || {algebra.satisfied('t', 'variables.asked[0]')})"
+    key_dead = f"!{algebra.key_lives('variables.leading', 'variables.preferred', 'r')}"
     of_key = "variables.preferred.filter(r, r[0][0] == variables.key)[0]"
-    alone_dead = f"!{rules.key_lives(rules.term_of('o'), 'variables.preferred', of_key)}"
+    alone_dead = f"!{algebra.key_lives(rules.term_of('o'), 'variables.preferred', of_key)}"
     refused = (
         "variables.preferred.exists(r, r[0][0] == variables.key && "
-        f"!{rules.accepts(rules.of_catalogue('r'), 'variables.selector[variables.key]')})"
+        f"!{algebra.accepts('r', 'variables.selector[variables.key]')})"
     )
     return [
         *tables.texts.variables(),
@@ -158,7 +160,7 @@ def denial(tables: Tables, path: str) -> Variables:
             'variables.names.map(n, n in variables.label ? "namespace " + namespaceObject.metadata.name : '
             f"{literal(messages.ANNOTATION_SUBJECT)})",
         ),
-        ("contradicted", f"{first_dead} ? 0 : {second_dead} ? 1 : -1"),
+        ("contradicted", f"variables.alone.map(alone, {rules.living('alone')}).indexOf(false)"),
         ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
         ("preferred", "variables.asked[variables.contradicted][0]"),
         ("key", f"variables.preferred.filter(r, {key_dead})[0][0][0]"),
