@@ -131,7 +131,8 @@ class Installation:
         self.cluster = cluster
         self.folder = folder
         self.flags = flags
-        self._controllers: list[Controller] = []
+        self.controllers: list[Controller] = []
+        """All that were ever started."""
 
     def install(self, *settings: str) -> None:
         """Install the chart."""
@@ -145,14 +146,14 @@ class Installation:
     def controller(self, *flags: str) -> Controller:
         """Start a controller with the token of the chart's ServiceAccount."""
         kubeconfig = self.cluster.service_account_kubeconfig(NAMESPACE, ACCOUNT)
-        log = self.folder / f"controller-{len(self._controllers)}.log"
+        log = self.folder / f"controller-{len(self.controllers)}.log"
         controller = Controller(kubeconfig, log, *self.flags, *flags)
-        self._controllers.append(controller)
+        self.controllers.append(controller)
         return controller.start()
 
     def close(self) -> None:
         """End all controllers."""
-        for controller in self._controllers:
+        for controller in self.controllers:
             controller.kill()
 
     # What people do
