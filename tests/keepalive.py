@@ -51,10 +51,17 @@ class KeepAlive:
 
     def send(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Answer:
         """Send a request; every status is an answer, only a broken connection is an error."""
-        data = None if body is None else json.dumps(body)
+        data = None if body is None else json.dumps(body).encode()
+        status, answer = self.exchange(method, path, data, content_type)
+        return Answer(status, json.loads(answer or b"{}"))
+
+    def exchange(
+        self, method: str, path: str, data: bytes | None, content_type: str = "application/json"
+    ) -> tuple[int, bytes]:
+        """Send what is written already and leave the answer as it came: for those who measure."""
         self._connection.request(method, path, data, self._headers | {"Content-Type": content_type})
         response = self._connection.getresponse()
-        return Answer(response.status, json.loads(response.read() or b"{}"))
+        return response.status, response.read()
 
 
 def _load_certificate(context: ssl.SSLContext, user: dict[str, str]) -> None:

@@ -1,0 +1,72 @@
+"""The figures as a table that can be read at a glance, and whether they are what was promised."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.measure import ANNOTATED, CLASSIFIED, PODS, UNCLASSIFIED, Results
+
+LABEL_WIDTH = 40
+PLACES = {
+    UNCLASSIFIED: "unclassified namespace",
+    CLASSIFIED: "classified namespace",
+    ANNOTATED: "annotated pod, unclassified namespace",
+}
+# The ratio to a cluster without policies: what is promised, and what is aimed at.
+TARGETS = {
+    (UNCLASSIFIED, "small"): (1.05, None),
+    (UNCLASSIFIED, "realistic"): (1.05, None),
+    (CLASSIFIED, "small"): (1.9, 1.6),
+    (CLASSIFIED, "realistic"): (2.1, 1.7),
+}
+FLAT = 1.10
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One promise, and what was measured."""
+
+    text: str
+    measured: float
+    most: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is kept, to the two decimals that are shown."""
+        return round(self.measured, 2) <= self.most
+
+
+def table(results: Results, sizes: Sequence[int]) -> Iterator[str]:
+    """Milliseconds and ratios: medians over the rounds, and the middle half of the rounds in brackets."""
+    yield _row("", *(f"{name} pod" for name in PODS))
+    yield _row("no policies", *(f"{statistics.median(results.bare[pod]):.2f} ms" for pod in PODS))
+    for place, text in PLACES.items():
+        for size in sizes:
+            cells = (_cell(results.medians[size, place, pod], results.ratios[size, place, pod]) for pod in PODS)
+            yield _row(f"{text}, {size}", *cells)
+
+
+def targets(results: Results, sizes: Sequence[int]) -> Iterator[Target]:
+    """What was promised: of several catalogues the dearest counts."""
+    for (place, pod), (most, aim) in TARGETS.items():
+        wish = f", aim {aim:.2f}" if aim else ""
+        worst = max(results.ratio(size, place, pod) for size in sizes)
+        yield Target(f"{PLACES[place]}, {pod} pod, over none (at most {most:.2f}{wish})", worst, most)
+    for pod in PODS:
+        ratios = [results.ratio(size, CLASSIFIED, pod) for size in sizes]
+        text = f"{pod} pod, dearest catalogue over cheapest (at most {FLAT:.2f})"
+        yield Target(text, max(ratios) / min(ratios), FLAT)
+
+
+def verdict(target: Target) -> str:
+    """One target as one line."""
+    return f"  {'met   ' if target.met else 'MISSED'} {target.measured:5.2f}  {target.text}"
+
+
+def _cell(medians: list[float], ratios: list[float]) -> str:
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{statistics.median(medians):.2f} ms {middle:.2f} [{low:.2f} {high:.2f}]"
+
+
+def _row(label: str, *cells: str) -> str:
+    return f"  {label:<{LABEL_WIDTH}}" + "".join(f"{cell:>26}" for cell in cells)
