@@ -28,7 +28,7 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T | None], seconds: float = 20, *, saying: str = "") -> T:
+def wait_for(what: Callable[[], T | None], seconds: float = 60, *, saying: str = "") -> T:
     """Wait until the function returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -103,6 +103,11 @@ class Controller:
         """What it has logged."""
         return list(self._parsed())
 
+    @property
+    def last_lines(self) -> str:
+        """The end of its log, for a test that fails."""
+        return self.log.read_text(errors="replace")[-3000:]
+
     def _parsed(self) -> Iterator[Object]:
         for line in self.log.read_text(errors="replace").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
@@ -110,7 +115,7 @@ class Controller:
 
     def _port(self) -> int | None:
         if not self.alive:
-            raise AssertionError(f"the controller has ended:\n{self.log.read_text()[-2000:]}")
+            raise AssertionError(f"the controller has ended:\n{self.last_lines}")
         return next((line["port"] for line in self._parsed() if line.get("message") == "listening"), None)
 
     @property
@@ -185,11 +190,11 @@ class Installation:
         current = [c for c in conditions if c["observedGeneration"] == live["metadata"]["generation"]]
         return next((c for c in current if c["type"] == type_), {})
 
-    def wait_ready(self, name: str, seconds: float = 20) -> Object:
+    def wait_ready(self, name: str, seconds: float = 60) -> Object:
         """Wait until a classification as it is now is in force."""
         return self.wait_condition(name, "Ready", "True", seconds=seconds)
 
-    def wait_condition(self, name: str, type_: str, status: str, reason: str = "", seconds: float = 20) -> Object:
+    def wait_condition(self, name: str, type_: str, status: str, reason: str = "", seconds: float = 60) -> Object:
         """Wait for a condition."""
         last: Object = {}
 
@@ -202,7 +207,8 @@ class Installation:
         try:
             return wait_for(reached, seconds)
         except AssertionError as error:
-            raise AssertionError(f"{name} is not {type_}={status} {reason}: {last}") from error
+            logs = "\n".join(controller.last_lines for controller in self.controllers if controller.alive)
+            raise AssertionError(f"{name} is not {type_}={status} {reason}: {last}\n{logs}") from error
 
     def namespace(self, name: str, classification: str = "") -> None:
         """Create a namespace, classified or not."""
