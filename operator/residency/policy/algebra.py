@@ -1,8 +1,8 @@
 """The requirement algebra and the crossing of terms in CEL: ``residency.core.judge``, rule by rule.
 
 Each method returns the text of one expression; its arguments are CEL expressions too. Names follow the judge's.
-A requirement of the catalogue is ``[[key], [operator], values]``: nested lists of strings, so that the whole
-catalogue is one constant. CEL has no local names: what is used twice is either a variable or short.
+A requirement of the catalogue is a map as it stands in a pod, ``values`` always there, so that it can be compared
+with a pod's and written into one as it is. CEL has no local names: what is used twice is either a variable or short.
 
 Only the operators that a catalogue uses are written out. Most use In alone; what the API server has to compile at
 every change, and to evaluate for every pod, is then a fraction.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from residency.core.judge import Catalogue
 from residency.core.requirements import NUMBER_PATTERN, Operator
-from residency.policy.rules import empty, expressions, is_integer, living, of_catalogue, of_pod, written
+from residency.policy.rules import empty, expressions, is_integer, living, of_catalogue, of_pod
 
 
 def operators_of(catalogue: Catalogue) -> frozenset[Operator]:
@@ -99,9 +99,7 @@ class Algebra:
         mentioned = f"{mine}.exists(e, e.key == {key})"
         own_in = f"{mine}.filter(e, e.key == {key} && e.operator == 'In')"
         candidates = f"({key} in {selector} ? [{selector}[{key}]] : {own_in}[0].values)"
-        finite = (
-            f"{candidates}.exists(v, {passes} && {alternative}.all(q, q[0][0] != {key} || {self.accepts('q', 'v')}))"
-        )
+        finite = f"{candidates}.exists(v, {passes} && {alternative}.all(q, q.key != {key} || {self.accepts('q', 'v')}))"
         other = (
             f"(!({key} in {selector}) && !{mentioned}) || "
             f"({key} in {selector} || {own_in}.size() > 0 ? {finite} : {_within_bounds(mine, alternative, key)})"
@@ -111,7 +109,7 @@ class Algebra:
 
     def cross(self, terms: str, alternatives: str) -> str:
         """Cross terms with alternatives; ``variables.implicit``: the one empty term stands for no affinity."""
-        lacking = f"a.filter(r, !{self.implied('t', 'r')}).map(r, {written(of_catalogue('r'))})"
+        lacking = f"a.filter(r, !{self.implied('t', 'r')})"
         added = (
             f'{{"matchExpressions": dyn({expressions("t")} + {lacking}), '
             f'"matchFields": dyn(t.?matchFields.orValue([]))}}'
@@ -179,7 +177,7 @@ def _within_bounds(mine: str, alternative: str, key: str) -> str:
 
     def bounds(operator: Operator, none: str) -> str:
         own = f"{mine}.filter(e, e.key == {key} && e.operator == '{operator}').map(e, int(e.values[0]))"
-        asked = f"{alternative}.filter(q, q[0][0] == {key} && q[1][0] == '{operator}').map(q, int(q[2][0]))"
+        asked = f"{alternative}.filter(q, q.key == {key} && q.operator == '{operator}').map(q, int(q.values[0]))"
         return f"([{none}] + {own} + {asked})"
 
     lows, highs = bounds(Operator.GT, "-1"), bounds(Operator.LT, "1000000000000000000")

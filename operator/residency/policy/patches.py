@@ -65,12 +65,25 @@ def place_pod(revision: str) -> str:
     """Place a pod: terms, tolerations and the note of who did it; only that note on a canary."""
     canary = annotate(PLACED_BY, literal(f"revision {revision}"))
     note = annotate(PLACED_BY, 'variables.names.join(",")')
-    terms = f"(variables.kept ? [] : {require('/spec', 'variables.placed')})"
+    alternatives = require("/spec", 'variables.asked[0].map(a, {"matchExpressions": dyn(a)})')
+    terms = (
+        f"(!variables.free ? (variables.kept ? [] : {require('/spec', 'variables.placed')}) : "
+        f"variables.implicit ? {alternatives} : {_append('variables.asked[0][0]')})"
+    )
+    nothing = "!variables.placeable || (variables.kept && variables.missing.size() == 0)"
     return (
-        f"variables.canary ? {canary} : "
-        f"!variables.placeable || (variables.kept && variables.missing.size() == 0) ? {NOTHING} : "
+        f"variables.canary ? {canary} : !variables.free && ({nothing}) ? {NOTHING} : "
         f"{note} + {terms} + {tolerate('/spec', 'variables.missing')}"
     )
+
+
+def _append(requirements: str) -> str:
+    """Append to every term of a pod."""
+    path = (
+        f'{literal(f"/spec/affinity/nodeAffinity/{REQUIRED}/nodeSelectorTerms/")} + string(i) + "/matchExpressions/-"'
+    )
+    each = f'JSONPatch{{op: "add", path: {path}, value: dyn(r)}}'
+    return f"lists.range({TERMS_OF_SPEC}.size()).map(i, {requirements}.map(r, {each})).flatten()"
 
 
 def place_daemonset() -> str:

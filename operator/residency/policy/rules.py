@@ -13,7 +13,7 @@ Parts = tuple[str, str, str]
 
 def of_catalogue(requirement: str) -> Parts:
     """Key, operator and values of a catalogue's requirement."""
-    return f"{requirement}[0][0]", f"{requirement}[1][0]", f"{requirement}[2]"
+    return f"{requirement}.key", f"{requirement}.operator", f"{requirement}.values"
 
 
 def of_pod(expression: str) -> Parts:

@@ -13,7 +13,7 @@ from residency.core.judge import Catalogue
 from residency.core.placement import MAX_TERMS, Classification, Placement
 from residency.policy import rules
 from residency.policy.algebra import Algebra, operators_of
-from residency.policy.cel import Table, literal
+from residency.policy.cel import Dyn, Table, literal
 
 Variables = list[tuple[str, str]]
 
@@ -21,6 +21,8 @@ REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 REQUIRED_OF_SPEC = f"variables.spec.?affinity.?nodeAffinity.?{REQUIRED}"
 TERMS_OF_SPEC = f"{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"
 TOLERATIONS_OF_SPEC = "variables.spec.?tolerations.orValue([])"
+IMPLICIT = f"!{REQUIRED_OF_SPEC}.hasValue()"
+"""Whether a pod has no required node affinity."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class Tables:
         )
 
 
-def _alternatives(placement: Placement) -> list[list[list[list[str]]]]:
+def _alternatives(placement: Placement) -> list[list[dict[str, Dyn]]]:
+    """Only one that is empty, where there is an empty one: every pod satisfies it."""
+    alternatives = placement.alternatives if all(placement.alternatives) else ((),)
     return [
-        [[[r.key], [str(r.operator)], list(r.values)] for r in alternative] for alternative in placement.alternatives
+        [{"key": Dyn(r.key), "operator": Dyn(str(r.operator)), "values": Dyn(r.values)} for r in alternative]
+        for alternative in alternatives
     ]
 
 
@@ -79,7 +84,11 @@ def asked(tables: Tables) -> Variables:
             f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])",
         ),
         ("canary", f"{literal(CANARY)} in variables.label"),
-        ("names", "variables.label + variables.own.filter(n, !(n in variables.label))"),
+        (
+            "names",
+            "variables.own.size() == 0 ? variables.label : "
+            "variables.label + variables.own.filter(n, !(n in variables.label))",
+        ),
         *tables.alternatives.variables(),
         ("unknown", f"variables.names.filter(n, !({found}).hasValue())"),
         ("asked", f"variables.names.map(n, ({found}).orValue([]))"),
@@ -116,6 +125,45 @@ def terms(tables: Tables, implicit: str, *, to_write: bool) -> Variables:
     ]
 
 
+# Exactly one classification is asked for, known and with demands; all of its alternatives have some then.
+_ONE_DEMANDS = (
+    'variables.names.size() == 1 && variables.named == "" && '
+    "variables.asked[0].size() > 0 && variables.asked[0][0].size() > 0"
+)
+
+
+def admitted() -> Variables:
+    """Whether the guard lets a pod pass; first by the short way, that of nearly all pods.
+
+    A pod is ``carrying`` if each of its terms has, word for word, all that an alternative asks.
+    """
+    carries = f"variables.asked[0].exists(a, a.all(r, r in {rules.expressions('t')}))"
+    return [
+        ("carrying", f"{_ONE_DEMANDS} && variables.terms.size() > 0 && variables.terms.all(t, {carries})"),
+        (
+            "admitted",
+            'variables.carrying || (variables.unknown.size() == 0 && variables.named == "" && variables.kept)',
+        ),
+    ]
+
+
+def free() -> Variables:
+    """Whether a pod can be placed by the short way, that of nearly all pods: it says nothing of any key that counts.
+
+    Then no term is satisfied, every alternative can be met together with every term, and nothing has to be judged.
+    Terms of its own are only ever appended to, where there is one alternative.
+    """
+    unsaid = "variables.asked[0].all(a, a.all(r, !(r.key in variables.selector) && !(r.key in variables.mentioned)))"
+    appendable = (
+        f"variables.asked[0].size() == 1 && {TERMS_OF_SPEC}.size() <= {MAX_TERMS} && "
+        f"{TERMS_OF_SPEC}.all(t, has(t.matchExpressions))"
+    )
+    return [
+        ("mentioned", f"{TERMS_OF_SPEC}.map(t, {rules.expressions('t')}.map(e, e.key)).flatten()"),
+        ("free", f"{_ONE_DEMANDS} && {unsaid} && (variables.implicit || ({appendable}))"),
+    ]
+
+
 def tolerations(tables: Tables) -> Variables:
     """The tolerations that are asked for."""
     found = f"({tables.tolerations.find('n')}).orValue([])"
@@ -124,8 +172,8 @@ def tolerations(tables: Tables) -> Variables:
         ("tolerated", f"variables.names.map(n, {found})"),
         (
             "needed",
-            "variables.tolerated.size() > 1 ? variables.tolerated[0] + "
-            "variables.tolerated[1].filter(x, !(x in variables.tolerated[0])) : variables.tolerated.flatten()",
+            "variables.tolerated.size() == 0 ? [] : variables.tolerated.size() == 1 ? variables.tolerated[0] : "
+            "variables.tolerated[0] + variables.tolerated[1].filter(x, !(x in variables.tolerated[0]))",
         ),
     ]
 
@@ -146,10 +194,10 @@ def denial(tables: Tables, path: str) -> Variables:
     algebra = tables.algebra
     unkept = f"!variables.terms.all(t, {rules.empty('t')} || {algebra.satisfied('t', 'variables.asked[0]')})"
     key_dead = f"!{algebra.key_lives('variables.leading', 'variables.preferred', 'r')}"
-    of_key = "variables.preferred.filter(r, r[0][0] == variables.key)[0]"
+    of_key = "variables.preferred.filter(r, r.key == variables.key)[0]"
     alone_dead = f"!{algebra.key_lives(rules.term_of('o'), 'variables.preferred', of_key)}"
     refused = (
-        "variables.preferred.exists(r, r[0][0] == variables.key && "
+        "variables.preferred.exists(r, r.key == variables.key && "
         f"!{algebra.accepts('r', 'variables.selector[variables.key]')})"
     )
     return [
@@ -163,7 +211,7 @@ def denial(tables: Tables, path: str) -> Variables:
         ("contradicted", f"variables.alone.map(alone, {rules.living('alone')}).indexOf(false)"),
         ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
         ("preferred", "variables.asked[variables.contradicted][0]"),
-        ("key", f"variables.preferred.filter(r, {key_dead})[0][0][0]"),
+        ("key", f"variables.preferred.filter(r, {key_dead})[0].key"),
         ("unprefixed", f'variables.key.replace({literal(FACT_PREFIX)}, "")'),
         ("short", rules.cut("variables.unprefixed")),
         ("said", f"{rules.expressions('variables.leading')}.filter(e, e.key == variables.key)"),

@@ -1,0 +1,169 @@
+"""The shape of the compiled admission policies: names, scopes, rules, conditions; nothing of what they say.
+
+Policies on pods and templates come in two scopes: ``classified`` (selected by the namespace's label) and
+``annotated`` (everywhere else, entered only where the annotation is): unclassified pods pay next to nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, PolicyName
+from residency.policy.cel import literal
+
+API_VERSION = "admissionregistration.k8s.io/v1"
+
+Expressions = Sequence[tuple[str, str]]
+"""Named CEL expressions: variables, or match conditions."""
+
+
+class Pair(NamedTuple):
+    """A policy and its binding."""
+
+    policy: dict[str, Any]
+    binding: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the policies depend on beside the classifications."""
+
+    own_namespace: str
+    canary_namespace: str
+    excluded_namespaces: tuple[str, ...] = ("kube-system",)
+    reinvocation_policy: str = "Never"
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """All namespaces that cannot be classified."""
+        return tuple(sorted({*self.excluded_namespaces, self.own_namespace, "kube-system"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a policy on pods or templates applies: the selector of its binding, the condition on its objects."""
+
+    label_operator: str
+    of_pods: Expressions = ()
+    of_templates: Expressions = ()
+
+
+TEMPLATE = (
+    'request.kind.kind == "CronJob" ? dyn({0}).spec.?jobTemplate.?spec.?template : '
+    'request.kind.kind == "PodTemplate" ? dyn({0}).?template : dyn({0}).spec.?template'
+)
+"""The pod template of an object of any workload kind, as an optional."""
+
+_HAS_ANNOTATION = f"{literal(CLASSIFICATION)} in {{0}}.?metadata.?annotations.orValue({{{{}}}})"
+_ANY_HAS_ANNOTATION = " || ".join(
+    (
+        _HAS_ANNOTATION.format("dyn(object)"),
+        _HAS_ANNOTATION.format(f"({TEMPLATE.format('object')})"),
+        f'(request.kind.kind == "CronJob" && {_HAS_ANNOTATION.format("dyn(object).spec.?jobTemplate")})',
+    )
+)
+CLASSIFIED = Scope("Exists")
+ANNOTATED = Scope(
+    "DoesNotExist",
+    (("annotated", _HAS_ANNOTATION.format("dyn(object)")),),
+    (("annotated", _ANY_HAS_ANNOTATION),),
+)
+
+NOT_DELETED = ("not-deleted", "!has(object.metadata.deletionTimestamp)")
+"""What ends must be able to end."""
+OWNERLESS = (
+    NOT_DELETED,
+    (
+        "not-controlled",
+        "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))",
+    ),
+)
+"""What a controller makes was judged with its owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Makes policies with their bindings."""
+
+    settings: Settings
+    revision: str
+
+    def mutating(
+        self,
+        name: PolicyName,
+        scope: Scope,
+        conditions: Expressions,
+        resource_rule: dict[str, Any],
+        variables: Expressions,
+        patch: str,
+    ) -> Pair:
+        """A policy that changes what is created, and its binding."""
+        spec = {
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": self.settings.reinvocation_policy,
+            "matchConstraints": {"resourceRules": [resource_rule]},
+            "variables": named(variables),
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+        }
+        if conditions:
+            spec["matchConditions"] = named(conditions)
+        policy = self._object("MutatingAdmissionPolicy", name, spec)
+        return Pair(policy, self._object("MutatingAdmissionPolicyBinding", name, self._binding(name, scope)))
+
+    def validating(
+        self,
+        name: PolicyName,
+        scope: Scope | None,
+        conditions: Expressions,
+        resource_rules: list[dict[str, Any]],
+        variables: Expressions,
+        expression: str,
+        text: str,
+    ) -> Pair:
+        """A policy that refuses what does not meet the expression, with the text as its message, and its binding."""
+        spec = {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": resource_rules},
+            "variables": named(variables),
+            "validations": [{"expression": expression, "messageExpression": text, "reason": "Forbidden"}],
+        }
+        if conditions:
+            spec["matchConditions"] = named(conditions)
+        policy = self._object("ValidatingAdmissionPolicy", name, spec)
+        binding = self._binding(name, scope) | {"validationActions": ["Deny"]}
+        return Pair(policy, self._object("ValidatingAdmissionPolicyBinding", name, binding))
+
+    def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
+        if scope is None:
+            return {"policyName": str(name)}
+        selector = [
+            {"key": CLASSIFICATION, "operator": scope.label_operator},
+            {"key": NAMESPACE_NAME, "operator": "NotIn", "values": list(self.settings.excluded)},
+        ]
+        return {
+            "policyName": str(name),
+            "matchResources": {"namespaceSelector": {"matchExpressions": selector}},
+        }
+
+    def _object(self, kind: str, name: PolicyName, spec: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = {
+            "name": str(name),
+            "labels": {MANAGED_BY: "residency"},
+            "annotations": {REVISION: self.revision},
+        }
+        return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+
+def rule(group: str, version: str, operations: Iterable[str], resources: Iterable[str]) -> dict[str, Any]:
+    """Match operations on resources of one API group."""
+    return {
+        "apiGroups": [group],
+        "apiVersions": [version],
+        "operations": list(operations),
+        "resources": list(resources),
+    }
+
+
+def named(expressions: Expressions) -> list[dict[str, str]]:
+    """Named expressions as the API writes them."""
+    return [{"name": name, "expression": expression} for name, expression in expressions]

@@ -1,0 +1,74 @@
+"""Policies on pods: placed when they are created, guarded as they are about to be stored."""
+
+from residency.api.names import PolicyName
+from residency.policy import denials, patches
+from residency.policy.canary import in_force
+from residency.policy.cel import literal
+from residency.policy.objects import Frame, Pair, Scope, rule
+from residency.policy.variables import (
+    IMPLICIT,
+    TOLERATIONS_OF_SPEC,
+    Tables,
+    annotation_of,
+    asked,
+    denial,
+    lacking,
+    terms,
+    tolerations,
+)
+
+# A gated pod cannot be bound; it is checked when its last gate goes. Other updates are never judged.
+RELEASED = (
+    'request.operation == "CREATE" || (!has(object.metadata.deletionTimestamp) && '
+    "oldObject.spec.?schedulingGates.orValue([]).size() > 0 && object.spec.?schedulingGates.orValue([]).size() == 0)"
+)
+# The kubelet's image of a static pod: only a node may make one, and only of itself.
+MIRROR = (
+    '"kubernetes.io/config.mirror" in object.metadata.?annotations.orValue({}) && "system:nodes" in '
+    "request.userInfo.?groups.orValue([]) && "
+    'object.spec.?nodeName.orValue("") != "" && request.userInfo.?username.orValue("") == "system:node:" + '
+    "object.spec.nodeName"
+)
+
+
+def place_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
+    """Write the placement into a pod."""
+    variables = [
+        ("spec", "object.spec"),
+        ("own", annotation_of("object")),
+        *asked(tables),
+        *terms(tables, IMPLICIT, to_write=True),
+        *tolerations(tables),
+        ("missing", lacking(TOLERATIONS_OF_SPEC)),
+    ]
+    resource_rule = rule("", "v1", ["CREATE"], ["pods"])
+    return frame.mutating(name, scope, scope.of_pods, resource_rule, variables, patches.place_pod(frame.revision))
+
+
+def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
+    """Refuse a pod that could run elsewhere."""
+    path = literal("spec")
+    variables = [
+        ("spec", "dyn(object).spec"),
+        ("own", annotation_of("object")),
+        *asked(tables),
+        *terms(tables, IMPLICIT, to_write=False),
+        *denial(tables, path),
+    ]
+    conditions = (
+        ("created-or-released", RELEASED),
+        ("not-mirrored", f"!({MIRROR})"),
+        *scope.of_pods,
+    )
+    text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
+    expression = 'variables.unknown.size() == 0 && variables.named == "" && variables.kept'
+    resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
+    return frame.validating(
+        name,
+        scope,
+        conditions,
+        [resource_rule],
+        variables,
+        f"!variables.canary && {expression}",
+        f"variables.canary ? {in_force(frame.revision)} : {text}",
+    )

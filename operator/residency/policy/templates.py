@@ -1,0 +1,118 @@
+"""Policies on workloads that make pods: templates are judged, those of DaemonSets placed."""
+
+from residency.api.names import CLASSIFICATION, PolicyName
+from residency.policy import denials, patches
+from residency.policy.cel import literal
+from residency.policy.objects import OWNERLESS, TEMPLATE, Frame, Pair, Scope, rule
+from residency.policy.variables import (
+    IMPLICIT,
+    TOLERATIONS_OF_SPEC,
+    Tables,
+    annotation_of,
+    asked,
+    denial,
+    lacking,
+    terms,
+    tolerations,
+)
+
+_PATH = (
+    'request.kind.kind == "CronJob" ? "spec.jobTemplate.spec.template" : '
+    'request.kind.kind == "PodTemplate" ? "template" : "spec.template"'
+)
+
+
+def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
+    """Write the placement into a DaemonSet's template, where its author wrote nothing."""
+    template = "object.spec.template"
+    variables = [
+        ("spec", f"{template}.spec"),
+        ("own", annotation_of(template)),
+        *asked(tables),
+        *tolerations(tables),
+        *patches.daemonset_variables(),
+        *terms(tables, "!variables.ownTerms", to_write=True),
+        *patches.rewriting(),
+    ]
+    resource_rule = rule("apps", "v1", ["CREATE", "UPDATE"], ["daemonsets"])
+    conditions = (*OWNERLESS, *scope.of_templates)
+    return frame.mutating(name, scope, conditions, resource_rule, variables, patches.place_daemonset())
+
+
+def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
+    """Refuse a workload whose pods could never run, or would run elsewhere."""
+    path = 'variables.path + ".spec"'
+    variables = [
+        ("path", _PATH),
+        ("template", f"({TEMPLATE.format('object')}).orValue({{}})"),
+        ("spec", "variables.template.?spec.orValue({})"),
+        ("own", annotation_of("variables.template")),
+        (
+            "outer",
+            f'{annotation_of("object")} + (request.kind.kind == "CronJob" ? '
+            f"{annotation_of('dyn(object).spec.?jobTemplate')} : [])",
+        ),
+        (
+            "misplaced",
+            "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])",
+        ),
+        *asked(tables),
+        *tolerations(tables),
+        *patches.daemonset_variables(),
+        *terms(tables, IMPLICIT, to_write=False),
+        *denial(tables, path),
+        ("ofDaemonSet", 'request.kind.kind == "DaemonSet"'),
+        (
+            "untolerating",
+            f"variables.tolerated.size() > 1 && "
+            f"{lacking(TOLERATIONS_OF_SPEC, 'variables.tolerated[0]')}.size() == 0 ? 1 : 0",
+        ),
+    ]
+    conditions = (
+        *OWNERLESS,
+        ("judged-part-changed", _judged_part_changed()),
+        *scope.of_templates,
+    )
+    untolerating = "(variables.ownTolerations && variables.missing.size() > 0)"
+    daemonset = f"variables.kept && !{untolerating}"
+    expression = (
+        "!variables.misplaced && (variables.names.size() == 0 || "
+        f"(variables.placeable && (!variables.ofDaemonSet || ({daemonset}))))"
+    )
+    text = (
+        f"variables.misplaced ? {denials.misplaced_annotation('variables.path')} : "
+        f"!variables.placeable ? {denials.refusal(path)} : "
+        f"variables.ownTerms && !variables.kept ? {denials.daemonset_affinity()} : "
+        f"{untolerating} ? {denials.daemonset_tolerations()} : {denials.not_placed(path)}"
+    )
+    rules_ = [
+        rule(
+            "apps",
+            "v1",
+            ["CREATE", "UPDATE"],
+            ["deployments", "statefulsets", "daemonsets", "replicasets"],
+        ),
+        rule("batch", "v1", ["CREATE", "UPDATE"], ["jobs", "cronjobs"]),
+        rule("", "v1", ["CREATE", "UPDATE"], ["replicationcontrollers", "podtemplates"]),
+    ]
+    return frame.validating(name, scope, conditions, rules_, variables, f"variables.canary || {expression}", text)
+
+
+def _judged_part_changed() -> str:
+    def part(thing: str) -> list[str]:
+        template = f"({TEMPLATE.format(thing)})"
+        return [
+            f"{template}.?spec.?{name}"
+            for name in (
+                "nodeSelector",
+                "affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution",
+                "nodeName",
+                "tolerations",
+            )
+        ] + [
+            f"{template}.?metadata.?annotations[?{literal(CLASSIFICATION)}]",
+            f"dyn({thing}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
+        ]
+
+    changes = " || ".join(f"{new} != {old}" for new, old in zip(part("object"), part("oldObject"), strict=True))
+    return f'request.operation == "CREATE" || {changes}'
