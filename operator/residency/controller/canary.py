@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PATIENCE: Final = 10.0
 """Seconds to wait for all API servers to follow."""
 PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 0.5
+"""Seconds between questions: at first few, then more, because an API server that is busy compiling is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,13 @@ class Canary:
         """Ask until all that answer are of this revision, or patience ends, or something else is more urgent."""
         until = time.monotonic() + self.patience
         clients = [self.client, *await self._followed()]
+        pause = PAUSE
         while True:
             proof = _proof(revision, await asyncio.gather(*map(self._ask, clients)))
             if proof.holds or interrupted() or time.monotonic() >= until:
                 return proof
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -123,7 +123,9 @@ class Elector:
             left = renewed + self._timing.deadline - asked
             with contextlib.suppress(TimeoutError):
                 # What counts is when it was asked for: the answer may have been under way for long.
-                if left > 0 and await asyncio.wait_for(self._attempt(), left):
+                # Half the time at most, so that one request that hangs can be made up for.
+                patience = min(left, self._timing.deadline / 2)
+                if left > 0 and await asyncio.wait_for(self._attempt(), patience):
                     renewed = asked
             if self._held is None:
                 raise LeaseLost(f"the lease {self._name} is now held by {self.leader or 'nobody'}")
@@ -139,7 +141,7 @@ class Elector:
         try:
             await asyncio.wait_for(self._client.replace(LEASES, body, namespace=self._namespace), self._timing.retry)
         except (ApiError, Unreachable, TimeoutError) as error:
-            log.warning("the lease was not given back", extra={"error": str(error)})
+            log.warning("the lease was not given back", extra={"error": str(error) or type(error).__name__})
 
     async def _attempt(self) -> bool:
         try:
