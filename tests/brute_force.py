@@ -10,6 +10,7 @@ A ``World`` evaluates the same over a fixed set of nodes at once: the nodes that
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 from residency.core.placement import Alternative
@@ -45,6 +46,7 @@ def is_label_value(text: str) -> bool:
     return len(text) <= _LONGEST_VALUE and _LABEL_VALUE.fullmatch(text) is not None
 
 
+@cache
 def parses(requirement: Requirement) -> bool:
     """Whether ``labels.NewRequirement`` takes it; a term with one that it does not take matches nothing."""
     count = len(requirement.values)

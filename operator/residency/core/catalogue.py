@@ -3,7 +3,7 @@
 Pure and total: whatever cannot be resolved becomes an ``Unresolved`` with the reason; nothing raises.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from residency.api.classification import Alternative as AlternativeSpec
@@ -24,6 +24,12 @@ from residency.core.requirements import Operator, Requirement
 
 HIGHEST_SEAL = 4
 
+LARGEST_PLACEMENT = 50_000
+"""Characters of a resolved placement: what one expression of an admission policy takes, with room for the rest."""
+
+# Of the names in a circle of includes.
+_SHOWN = 6
+
 Specs = Mapping[ClassificationName, DataClassificationSpec]
 
 
@@ -35,82 +41,126 @@ class Unresolved:
     message: str
 
 
-class _Unresolvable(Exception):
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.unresolved = Unresolved(reason, message)
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What a classification asks with all that it includes, and whose law that is."""
+
+    placement: Placement
+    citations: tuple[str, ...]
+
+
+_Outcomes = dict[ClassificationName, _Whole | Unresolved]
 
 
 def resolve(specs: Specs) -> dict[ClassificationName, Classification | Unresolved]:
     """Resolve every classification with what it includes; the result has a key for each of ``specs``, sorted."""
-    return {name: _resolve_one(name, specs) for name in sorted(specs)}
+    resolved: _Outcomes = {}
+    for name in sorted(specs):
+        _resolve_below(name, specs, resolved)
+    return {name: _classification(name, specs[name], resolved[name]) for name in sorted(specs)}
 
 
-def _resolve_one(name: ClassificationName, specs: Specs) -> Classification | Unresolved:
-    try:
-        names = _included(name, specs)
-        placement = _conjoin_all(names, specs)
-    except _Unresolvable as problem:
-        return problem.unresolved
-    references = (_cite(reference) for included in names for reference in specs[included].references)
-    return Classification(
-        name=name,
-        title=specs[name].title,
-        placement=placement,
-        why=messages.because(tuple(dict.fromkeys(references))),
-        allows=tuple(allowances(placement)),
+def _classification(
+    name: ClassificationName, spec: DataClassificationSpec, whole: _Whole | Unresolved
+) -> Classification | Unresolved:
+    return whole if isinstance(whole, Unresolved) else restore(name, spec.title, whole.citations, whole.placement)
+
+
+def _resolve_below(start: ClassificationName, specs: Specs, resolved: _Outcomes) -> None:
+    """Resolve what a classification includes, and then itself; each once, however many include it.
+
+    Depth first on a path of our own: a chain of includes may be longer than Python's stack.
+    """
+    path = {} if start in resolved else {start: _includes(specs[start])}
+    while path:
+        current = next(reversed(path))
+        following = next(path[current], None)
+        if following is None:
+            resolved[current] = _whole(current, specs, resolved)
+        elif following in path:
+            names = list(path)
+            resolved[current] = _in_a_circle((*names[names.index(following) :], following))
+        elif following not in specs:
+            resolved[current] = _unknown(current, following)
+        elif following not in resolved:
+            path[following] = _includes(specs[following])
+        if current in resolved:
+            del path[current]
+
+
+def _includes(spec: DataClassificationSpec) -> Iterator[ClassificationName]:
+    return map(ClassificationName, spec.includes)
+
+
+def _in_a_circle(circle: Sequence[ClassificationName]) -> Unresolved:
+    first, last = circle[:_SHOWN], circle[max(_SHOWN, len(circle) - 1) :]
+    between = len(circle) - len(first) - len(last)
+    steps = (*first, *([f"{between} more"] if between else []), *last)
+    return Unresolved(
+        Reason.INCLUDE_CYCLE, f"includes go in a circle: {' -> '.join(steps)}; take one of them out of spec.includes"
     )
 
 
-def _included(name: ClassificationName, specs: Specs) -> tuple[ClassificationName, ...]:
-    """A classification and all that it includes, directly or not: itself first, each once."""
-    found: dict[ClassificationName, None] = {}
-
-    def visit(current: ClassificationName, path: tuple[ClassificationName, ...]) -> None:
-        if current in path:
-            circle = " -> ".join((*path[path.index(current) :], current))
-            raise _Unresolvable(Reason.INCLUDE_CYCLE, f"includes go in a circle: {circle}; take one of them out")
-        if current not in specs:
-            raise _Unresolvable(
-                Reason.UNKNOWN_INCLUDE,
-                f'{path[-1]} includes "{current}", which is not there or cannot be read; create it or take it '
-                f"out of spec.includes",
-            )
-        if current in found:
-            return
-        found[current] = None
-        for included in specs[current].includes:
-            visit(ClassificationName(included), (*path, current))
-
-    visit(name, ())
-    return tuple(found)
+def _unknown(name: ClassificationName, included: ClassificationName) -> Unresolved:
+    return Unresolved(
+        Reason.UNKNOWN_INCLUDE,
+        f'{name} includes "{included}", which is not there or cannot be read; create it, or take it out of '
+        "spec.includes",
+    )
 
 
-def _conjoin_all(names: tuple[ClassificationName, ...], specs: Specs) -> Placement:
-    whole = ANYWHERE
-    for name in names:
-        own = _own_placement(specs[name])
-        if not own.alternatives:
-            raise _Unresolvable(
-                Reason.CONTRADICTORY,
-                f"no node can satisfy any alternative in spec.nodes.anyOf of {name}: each contradicts itself; "
-                f"see its matchExpressions",
-            )
-        whole = conjoin(whole, own)
-        if not whole.alternatives:
-            raise _Unresolvable(
-                Reason.CONTRADICTORY,
-                f"no node can satisfy both {name} and what includes it ({', '.join(names[: names.index(name)])}); "
-                "change one of them or the includes",
-            )
-        if len(whole.alternatives) > MAX_TERMS:
-            raise _Unresolvable(
-                Reason.TOO_MANY_ALTERNATIVES,
-                f"with its includes (up to {name}) it comes to {len(whole.alternatives)} alternatives; at most "
-                f"{MAX_TERMS} are possible: "
-                "write fewer in spec.nodes.anyOf",
-            )
-    return whole
+def _whole(name: ClassificationName, specs: Specs, resolved: _Outcomes) -> _Whole | Unresolved:
+    spec = specs[name]
+    placement = conjoin(ANYWHERE, _own_placement(spec))
+    if not placement.alternatives:
+        return Unresolved(
+            Reason.CONTRADICTORY,
+            f"no node can satisfy any alternative in spec.nodes.anyOf of {name}: each contradicts itself; "
+            "see its matchExpressions",
+        )
+    citations = [_cite(reference) for reference in spec.references]
+    for included in _includes(spec):
+        its = resolved[included]
+        if isinstance(its, Unresolved):
+            return its
+        placement = conjoin(placement, its.placement)
+        citations += its.citations
+        problem = _trouble(name, included, placement)
+        if problem:
+            return problem
+    return _trouble(name, name, placement) or _Whole(placement, tuple(dict.fromkeys(citations)))
+
+
+def _trouble(name: ClassificationName, included: ClassificationName, placement: Placement) -> Unresolved | None:
+    """What is wrong with a placement once an include is conjoined."""
+    if not placement.alternatives:
+        return Unresolved(
+            Reason.CONTRADICTORY,
+            f"no node can satisfy both {included}, which {name} includes, and what else {name} asks, itself or by its "
+            "other includes; change one of them or take one out of spec.includes",
+        )
+    if len(placement.alternatives) > MAX_TERMS:
+        return Unresolved(
+            Reason.TOO_MANY_ALTERNATIVES,
+            f"{name} comes to {len(placement.alternatives)} alternatives with {included}, which it includes; "
+            f"at most {MAX_TERMS} are possible: write fewer in spec.nodes.anyOf",
+        )
+    size = _size(placement)
+    if size > LARGEST_PLACEMENT:
+        return Unresolved(
+            Reason.DOES_NOT_FIT,
+            f"with all that {name} includes, its labels and their values come to {size} characters, "
+            f"at most {LARGEST_PLACEMENT} are possible: shorten its lists or split it",
+        )
+    return None
+
+
+def _size(placement: Placement) -> int:
+    """Characters, about, once compiled: a few around each value, more around each requirement."""
+    requirements = [r for alternative in placement.alternatives for r in alternative]
+    values = sum(len(value) + 3 for r in requirements for value in r.values)
+    tolerations = sum(len(t.key) + len(t.value) + len(t.effect) + 24 for t in placement.tolerations)
+    return values + sum(len(r.key) + 24 for r in requirements) + tolerations
 
 
 def _own_placement(spec: DataClassificationSpec) -> Placement:

@@ -4,12 +4,12 @@ A placement is in a normal form: an alternative says of a key either one ``In``,
 ``Gt`` and ``Lt`` that together never accept an unlabelled node. Everything here is pure set algebra.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain
 
 from residency.api.names import ClassificationName
-from residency.core.requirements import Operator, Requirement, accepts, implies, satisfiable
+from residency.core.requirements import Operator, Requirement, common_values, implies, satisfiable
 
 MAX_TERMS = 16
 """Alternatives of a resolved classification, and node selector terms of a placed pod, at the most."""
@@ -70,19 +70,21 @@ def normalise(requirements: Iterable[Requirement]) -> Alternative | None:
         by_key.setdefault(requirement.key, []).append(requirement)
     alternative: list[Requirement] = []
     for key, together in by_key.items():
-        # Unknown is never compliant: whatever is said of a key, the label has to be there.
-        labelled = [Requirement(key, Operator.EXISTS), *together]
-        if not satisfiable(labelled):
+        simple = _simplify(key, together)
+        if not simple:
             return None
-        alternative += _simplify(key, together)
+        alternative += simple
     return tuple(alternative)
 
 
 def _simplify(key: str, together: Sequence[Requirement]) -> list[Requirement]:
-    values = next((r.values for r in together if r.operator is Operator.IN), None)
+    """The same with the fewest requirements, and none where nothing can meet them on a node that has the label."""
+    values = common_values(together)
     if values is not None:
-        left = (value for value in dict.fromkeys(values) if all(accepts(r, value) for r in together))
-        return [Requirement(key, Operator.IN, tuple(left))]
+        return [Requirement(key, Operator.IN, values)] if values else []
+    # Unknown is never compliant: whatever is said of a key, the label has to be there.
+    if not satisfiable([Requirement(key, Operator.EXISTS), *together]):
+        return []
     above = [r.bound for r in together if r.operator is Operator.GT and r.bound is not None]
     below = [r.bound for r in together if r.operator is Operator.LT and r.bound is not None]
     excluded = dict.fromkeys(value for r in together if r.operator is Operator.NOT_IN for value in r.values)
@@ -109,8 +111,13 @@ def conjoin(one: Placement, other: Placement) -> Placement:
     No alternatives are left where the two contradict each other.
     """
     alternatives: list[Alternative] = []
-    for mine, its in product(one.alternatives, other.alternatives):
-        crossed = normalise((*mine, *its))
+    for crossed in chain.from_iterable(_cross(mine, other.alternatives) for mine in one.alternatives):
         if crossed is not None and not any(alternative_implies(crossed, earlier) for earlier in alternatives):
             alternatives.append(crossed)
     return Placement(tuple(alternatives), tuple(dict.fromkeys((*one.tolerations, *other.tolerations))))
+
+
+def _cross(mine: Alternative, others: Sequence[Alternative]) -> Iterator[Alternative | None]:
+    if any(alternative_implies(mine, its) for its in others):
+        return iter((mine,))
+    return (normalise((*mine, *its)) for its in others)

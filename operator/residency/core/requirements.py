@@ -8,7 +8,7 @@ refuse more.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -130,11 +130,29 @@ def satisfiable(requirements: Iterable[Requirement]) -> bool:
         return True
     if any(requirement.operator is Operator.DOES_NOT_EXIST for requirement in together):
         return False
-    values = next((r.values for r in together if r.operator is Operator.IN), None)
+    values = common_values(together)
     if values is not None:
-        return any(all(accepts(requirement, value) for requirement in together) for value in values)
-    excluded = {value for r in together if r.operator is Operator.NOT_IN for value in r.values}
+        return bool(values)
+    excluded = _excluded(together)
     return any(value not in excluded for value in islice(_integers(together), len(excluded) + 1))
+
+
+def common_values(requirements: Sequence[Requirement]) -> tuple[str, ...] | None:
+    """The values that an In among these requirements names and all of them accept; None where there is no In.
+
+    In the order of the first In, each once.
+    """
+    lists = [r.values for r in requirements if r.operator is Operator.IN]
+    if not lists:
+        return None
+    allowed = set(lists[0]).intersection(*lists[1:]) - _excluded(requirements)
+    rest = [r for r in requirements if r.operator not in (Operator.IN, Operator.NOT_IN)]
+    values = (value for value in dict.fromkeys(lists[0]) if value in allowed)
+    return tuple(value for value in values if all(accepts(r, value) for r in rest))
+
+
+def _excluded(requirements: Sequence[Requirement]) -> set[str]:
+    return {value for r in requirements if r.operator is Operator.NOT_IN for value in r.values}
 
 
 def _integers(requirements: tuple[Requirement, ...]) -> Iterator[str]:
