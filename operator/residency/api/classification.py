@@ -113,9 +113,7 @@ class MatchExpression(ApiModel):
                     )
             case ExpressionOperator.IN | ExpressionOperator.NOT_IN:
                 if not self.values:
-                    raise rule_broken(
-                        "must name at least one value when the operator is In or NotIn", "values"
-                    )
+                    raise rule_broken("must name at least one value when the operator is In or NotIn", "values")
                 if not all(_fits_fact(self.key, value) for value in self.values):
                     raise rule_broken(
                         "must be values that the fact can have: countries as ISO 3166-1 codes such as NL "
@@ -135,13 +133,9 @@ class Alternative(ApiModel):
 
     countries: Annotated[tuple[Country, ...], Field(min_length=1, max_length=64), DISTINCT] = ()
     country_sets: CountrySets = ()
-    controlled_from: Annotated[
-        tuple[ControllingCountry, ...], Field(min_length=1, max_length=64), DISTINCT
-    ] = ()
+    controlled_from: Annotated[tuple[ControllingCountry, ...], Field(min_length=1, max_length=64), DISTINCT] = ()
     controlled_from_sets: CountrySets = ()
-    deployment_models: Annotated[
-        tuple[DeploymentModel, ...], Field(min_length=1, max_length=6), DISTINCT
-    ] = ()
+    deployment_models: Annotated[tuple[DeploymentModel, ...], Field(min_length=1, max_length=6), DISTINCT] = ()
     providers: Annotated[tuple[Provider, ...], Field(min_length=1, max_length=32), DISTINCT] = ()
     min_seal: Annotated[StrictInt, Field(ge=1, le=4)] | None = None
     match_expressions: Annotated[tuple[MatchExpression, ...], Field(max_length=8)] = ()
@@ -181,9 +175,7 @@ class Nodes(ApiModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.any_of and not self.tolerations:
-            raise rule_broken(
-                "must have anyOf or tolerations; leave nodes out when nothing is demanded of them"
-            )
+            raise rule_broken("must have anyOf or tolerations; leave nodes out when nothing is demanded of them")
         return self
 
 
@@ -290,7 +282,5 @@ class DataClassification(ApiModel):
     @model_validator(mode="after")
     def _does_not_include_itself(self) -> Self:
         if self.metadata.name in self.spec.includes:
-            raise rule_broken(
-                "a classification cannot include itself; leave its own name out", "spec.includes"
-            )
+            raise rule_broken("a classification cannot include itself; leave its own name out", "spec.includes")
         return self

@@ -83,9 +83,7 @@ Name = Annotated[
     AfterValidator(_not_reserved),
 ]
 Country = Annotated[str, Field(max_length=32), AfterValidator(_in_iso_3166_1("countrySets"))]
-ControllingCountry = Annotated[
-    str, Field(max_length=32), AfterValidator(_in_iso_3166_1("controlledFromSets"))
-]
+ControllingCountry = Annotated[str, Field(max_length=32), AfterValidator(_in_iso_3166_1("controlledFromSets"))]
 Provider = Annotated[
     str,
     Field(max_length=63),

@@ -32,6 +32,7 @@ class Settings:
     canary_namespace: str
     excluded_namespaces: tuple[str, ...] = ("kube-system",)
     reinvocation_policy: str = "Never"
+    schedulers: tuple[str, ...] = ("system:kube-scheduler",)
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -63,6 +64,8 @@ _ANY_HAS_ANNOTATION = " || ".join(
     )
 )
 CLASSIFIED = Scope("Exists")
+EVERYWHERE = Scope("")
+"""Every namespace but the excluded ones."""
 ANNOTATED = Scope(
     "DoesNotExist",
     (("annotated", _HAS_ANNOTATION.format("dyn(object)")),),
@@ -136,10 +139,11 @@ class Frame:
     def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
         if scope is None:
             return {"policyName": str(name)}
-        selector = [
-            {"key": CLASSIFICATION, "operator": scope.label_operator},
+        selector: list[dict[str, Any]] = [
             {"key": NAMESPACE_NAME, "operator": "NotIn", "values": list(self.settings.excluded)},
         ]
+        if scope.label_operator:
+            selector.insert(0, {"key": CLASSIFICATION, "operator": scope.label_operator})
         return {
             "policyName": str(name),
             "matchResources": {"namespaceSelector": {"matchExpressions": selector}},
