@@ -55,6 +55,24 @@ class Judging:
             if pod.node and (problem := self._problem(workload, pod))
         ]
 
+    def unsettled(self, workloads: Sequence[Workload]) -> str:
+        """Which of the workloads does not yet run all its pods; empty when all do."""
+        pods = self.sight.pods()
+        for workload in workloads:
+            settled = sum(pod.settled for pod in self.of(workload, pods))
+            if settled < self.expected(workload):
+                return f"{workload.kind} {workload.name} with {settled} of {self.expected(workload)}"
+        return ""
+
+    def use_unknown(self) -> str:
+        """Which classification does not yet say by which namespaces it is used; empty when all do."""
+        for name, namespaces in self.users.items():
+            if name in self.classifications:
+                used = self.sight.classification(name).get("status", {}).get("usedBy", {})
+                if used.get("namespaceNames") != namespaces:
+                    return f"{name} saying {used}"
+        return ""
+
     def allowed(self, name: str, nodes: Sequence[Node]) -> str:
         """Whether the nodes of a pool are allowed: yes, no, or by their facts only."""
         classification = self.classifications[name]

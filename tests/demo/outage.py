@@ -9,10 +9,11 @@ from typing import Final
 from rich.text import Text
 
 from controlplane import RequestError
+from demo import pictures
 from demo.checks import Checks
 from demo.examples import Workload
 from demo.judging import Judging
-from demo.pictures import Palette
+from demo.pictures import Palette, Row
 from demo.refusals import Attempt, Outcome, make, path_of
 from demo.setting import Setting
 from demo.sight import Pod
@@ -44,11 +45,11 @@ class Outage:
         self._claim(status < 0, f"The controller is killed with SIGKILL (its exit status is {status}).")
         with ThreadPoolExecutor(1) as aside:
             escapes = aside.submit(make, self.setting.cluster, attempts)
-            self._scale(TIMES, "Scaled up")
+            self._show(self._scale(TIMES, "Scaled up"))
             self._escapes(escapes.result())
         self._create()
         self._classify(classification)
-        self._scale(1, "Scaled down again")
+        self._scale(1, "Scaled down")
         self.setting.restart_controller()
         away = time.monotonic() - began
         self._recover()
@@ -56,32 +57,40 @@ class Outage:
 
     # While it is away
 
-    def _scale(self, times: int, what: str) -> None:
+    def _scale(self, times: int, what: str) -> list[Pod]:
         wanted = [(each, each.manifest["spec"]["replicas"] * times) for each in self._scalable()]
         for each, replicas in wanted:
             self.setting.cluster.request("PATCH", path_of(each), {"spec": {"replicas": replicas}})
         total = sum(replicas for _, replicas in wanted)
-        pods = self._watch(total)
-        outside = self.judging.outside(self.workloads, pods)
+        pods, outside = self._watch(total)
         self._claim(
             len(pods) == total and not outside,
             f"{what}: {len(pods)} of {total} pods of {len(wanted)} classified applications run, "
-            f"[bold]{len(outside)}[/] of them where they may not.",
-            found="; ".join(outside),
+            f"[bold]{len(outside)}[/] ever where they may not.",
+            found="; ".join(sorted(outside)),
         )
+        return pods
 
-    def _watch(self, total: int) -> list[Pod]:
-        """Count the pods until all are there and settled, and no others; those that are settled in the end."""
+    def _watch(self, total: int) -> tuple[list[Pod], set[str]]:
+        """Count until exactly so many pods are there and run; those, and all that was ever seen where it may not be."""
         deadline = time.monotonic() + SECONDS
+        outside: set[str] = set()
         with self.view.counting() as tell:
             while True:
                 pods = self._mine()
                 settled = [pod for pod in pods if pod.settled]
-                outside = len(self.judging.outside(self.workloads, settled))
-                tell(f"{len(settled)} of {total} pods run, {outside} of them where they may not", not outside)
+                outside.update(self.judging.outside(self.workloads, pods))
+                tell(f"{len(settled)} of {total} pods run, {len(outside)} where they may not", not outside)
                 if len(pods) == len(settled) == total or time.monotonic() > deadline:
-                    return settled
+                    return settled, outside
                 time.sleep(PAUSE)
+
+    def _show(self, pods: Sequence[Pod]) -> None:
+        rows = []
+        for each in self._scalable():
+            row = Row(each.kind, each.name, self.judging.of(each, pods), " + ".join(self.judging.asked(each)))
+            rows.append((row, each.manifest["spec"]["replicas"]))
+        self.view.show(pictures.scaled(self.palette, self.judging.pools, rows))
 
     def _escapes(self, outcomes: Sequence[Outcome]) -> None:
         bad = [outcome for outcome in outcomes if not outcome.as_it_should]

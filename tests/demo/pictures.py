@@ -18,6 +18,7 @@ from residency.api.names import Fact
 # By how sovereign a pool is; more pools than colours begin again.
 _COLOURS: Final = ("green", "cyan", "yellow", "magenta")
 _VALUES_SHOWN: Final = 2
+_NONE: Final = "·"
 _DENIED: Final = "denied request: "
 _FACTS: Final = (Fact.COUNTRY, Fact.CONTROLLED_FROM, Fact.DEPLOYMENT_MODEL, Fact.PROVIDER, Fact.SEAL)
 
@@ -60,7 +61,7 @@ class Palette:
         running = [{node.name for node in nodes} for nodes in pools.values()]
         counts = [sum(pod.node in names for pod in pods) for names in running]
         return [
-            Text(str(count), f"bold {colour}") if count else Text("·", "dim")
+            Text(str(count), f"bold {colour}") if count else Text(_NONE, "dim")
             for count, colour in zip(counts, self.colours.values(), strict=True)
         ]
 
@@ -79,12 +80,13 @@ def classifications(palette: Palette, rows: Iterable[tuple[str, str, Sequence[st
     """Which pools each classification allows."""
     table = _table("classification", "what it is", *map(palette.name, palette.colours))
     for column in table.columns[2:]:
-        column.justify = "center"
+        column.justify, column.header_style = "center", "not dim"
     styles = {"yes": "green", "no": "dim"}
     for name, title, marks in rows:
-        told = (Text({"no": "·"}.get(mark, mark), style=styles.get(mark, "dim yellow")) for mark in marks)
+        told = (Text({"no": _NONE}.get(mark, mark), style=styles.get(mark, "dim yellow")) for mark in marks)
         table.add_row(Text(name, style="bold"), Text(title, style="dim"), *told)
-    return table
+    legend = f"{_NONE} not allowed    tainted: allowed, but nothing there tolerates the taint of these nodes"
+    return Group(table, Text(legend, style="dim"))
 
 
 def workloads(
@@ -92,7 +94,7 @@ def workloads(
 ) -> RenderableType:
     """Every workload below its namespace and classification: how many pods run where, and how they were placed."""
     table = Table.grid(padding=(0, 1, 0, 0))
-    for width in (23, 16, 5):
+    for width in (23, 15, 5):
         table.add_column(width=width)
     for pool in pools:
         table.add_column(width=len(pool) + 1, justify="center")
@@ -107,6 +109,19 @@ def workloads(
             table.add_row("  " + row.kind, row.name, f"{len(row.pods):3}", *palette.counts(pools, row.pods), row.how)
         parts.append(table)
     return Group(*parts)
+
+
+def scaled(palette: Palette, pools: Mapping[str, Sequence[Node]], rows: Iterable[tuple[Row, int]]) -> RenderableType:
+    """How many pods each application had and has, and where those run; `Row.how` says by which classification."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row, before in rows:
+        change = Text(f"{before:2} → {len(row.pods):2}")
+        counts = palette.counts(pools, row.pods)
+        where = [
+            count + Text(f" {pool}", "dim") for pool, count in zip(pools, counts, strict=True) if count.plain != "·"
+        ]
+        table.add_row("  " + row.name, change, Text(", ").join(where), Text(row.how, "blue"))
+    return table
 
 
 def terms(shown: Iterable[Term]) -> RenderableType:
@@ -183,4 +198,4 @@ def _message(outcome: Outcome) -> Text:
     message = Text(said)
     message.highlight_regex(re.compile(r"Fix: .*?(?= Why: | RES-\d|$)"), "green")
     message.highlight_regex(re.compile(r"RES-\d+"), "bold red")
-    return Text(before and before + _DENIED, style="dim") + message
+    return Text.assemble((before and before + _DENIED, "dim"), message)

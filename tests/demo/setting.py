@@ -30,6 +30,13 @@ class Setting:
         """Start the controller again, as the kubelet does."""
         self.controller = start_controller(self.installation)
 
+    def wait_until_in_force(self) -> int:
+        """Wait until all example classifications are in force; how many that are."""
+        names = [each["metadata"]["name"] for each in examples.documents(examples.CLASSIFICATIONS)]
+        for name in names:
+            self.installation.wait_ready(name, READY_SECONDS)
+        return len(names)
+
     def apply_applications(self) -> list[Workload]:
         """Apply the example namespaces and applications, and run every CronJob once."""
         self.cluster.kubectl("apply", "-f", str(examples.NAMESPACES))
@@ -69,10 +76,8 @@ def prepared(view: View) -> Iterator[Setting]:
                 nodes.result()
             view.done("nodes are Ready, the chart is installed with helm, classifications are applied")
             setting = Setting(cluster, installation, start_controller(installation))
-            names = [each["metadata"]["name"] for each in examples.documents(examples.CLASSIFICATIONS)]
-            for name in names:
-                installation.wait_ready(name, READY_SECONDS)
-            view.done(f"the controller, with the chart's ServiceAccount, has brought {len(names)} of them in force")
+            count = setting.wait_until_in_force()
+            view.done(f"the controller, with the chart's ServiceAccount, has brought {count} of them in force")
             yield setting
         finally:
             installation.close()

@@ -131,7 +131,12 @@ class Story:
         for number, outcome in enumerate(outcomes, 1):
             wanted = f"`{outcome.attempt.typed}` to be refused with {outcome.attempt.code} and to change nothing"
             self._refused += self.checks.that(outcome.as_it_should, wanted, outcome.found)
-            self.view.show(*[""] * (number > 1), pictures.refusal(number, outcome))
+            self.view.show(pictures.refusal(number, outcome), "")
+        refused = sum(outcome.as_it_should for outcome in outcomes)
+        text = (
+            f"{refused} of {len(outcomes)} attempts are refused with the code that was expected, and changed nothing."
+        )
+        self.view.claim(refused == len(outcomes), text)
 
     def _outage(self) -> None:
         self.view.chapter(
@@ -207,28 +212,12 @@ class Story:
 
     def _wait_until_settled(self) -> None:
         judging = Judging.by(Sight(self.setting.cluster))
-
-        def problem() -> str:
-            pods = judging.sight.pods()
-            for each in self.workloads:
-                settled = sum(pod.settled for pod in judging.of(each, pods))
-                if settled < judging.expected(each):
-                    return f"{each.kind} {each.name} with {settled} of {judging.expected(each)}"
-            return ""
-
-        self.checks.soon(problem, "every example application to run all its pods", SETTLE_SECONDS)
+        expected = "every example application to run all its pods"
+        self.checks.soon(lambda: judging.unsettled(self.workloads), expected, SETTLE_SECONDS)
 
     def _wait_until_use_is_known(self) -> None:
-        def problem() -> str:
-            for name, namespaces in self.judging.users.items():
-                if name in self.judging.classifications:
-                    live = self.judging.sight.classification(name)
-                    known = live.get("status", {}).get("usedBy", {}).get("namespaceNames")
-                    if known != namespaces:
-                        return f"{name} saying {known}"
-            return ""
-
-        self.checks.soon(problem, "the status of every classification to name the namespaces that use it")
+        expected = "the status of every classification to name the namespaces that use it"
+        self.checks.soon(self.judging.use_unknown, expected)
 
     def _attempts(self) -> list[refusals.Attempt]:
         return refusals.attempts(self.judging.most_used(self.workloads))

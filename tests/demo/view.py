@@ -30,7 +30,8 @@ class View:
     def of_terminal(cls) -> "View":
         """Write to standard output: as wide as the terminal up to a bound, at full width where there is none."""
         console = Console(highlight=False)
-        console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+        # Not is_terminal, which FORCE_COLOR sets too where there is none.
+        console.width = min(console.width, WIDTH) if console.file.isatty() else WIDTH
         return cls(console)
 
     @property
@@ -91,11 +92,13 @@ class View:
     @contextmanager
     def counting(self) -> Iterator[Callable[[str, bool], None]]:
         """Show a line that changes, where there is a terminal; it leaves nothing behind."""
+        if not self.console.file.isatty():
+            yield lambda _text, _good: None
+            return
         with Live(console=self.console, transient=True, auto_refresh=False) as live:
 
             def tell(text: str, good: bool) -> None:
-                if self.console.is_terminal:
-                    live.update(Text(f"  {text}", style="bold" if good else "bold red"), refresh=True)
+                live.update(Text(f"  {text}", style="bold" if good else "bold red"), refresh=True)
 
             yield tell
 

@@ -259,7 +259,7 @@ def test_a_placement_too_long_for_one_expression_does_not_fit_and_hurts_no_other
     problem = unresolved("long", **both)
     assert problem.reason is Reason.DOES_NOT_FIT
     assert problem.message == (
-        "with all that long includes, its labels and their values come to 137688 characters, at most "
+        "with all that long includes, its labels and their values come to 138408 characters, at most "
         f"{LARGEST_PLACEMENT} are possible: shorten its lists or split it"
     )
     assert isinstance(resolve_all(**both)["fine"], Classification)

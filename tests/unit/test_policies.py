@@ -1,4 +1,4 @@
-"""Putting policies into a pretended API server: order, repairs, and what counts as one."""
+"""Bringing policies into force at a pretended API server: order, repairs, and what counts as one."""
 
 import copy
 import itertools
@@ -11,7 +11,9 @@ from residency.api import names
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError
 from residency.cluster.resources import Resource, name_of
+from residency.controller.canary import Canary, Proof
 from residency.controller.policies import Policies, replacement, same
+from residency.controller.rollout import Rollout
 from residency.policy.compile import CompiledPolicies
 from residency.reporting.metrics import Metrics
 
@@ -76,7 +78,7 @@ def body(kind: str, name: str, revision: str = "r1", **spec: Any) -> Object:
             "labels": {names.MANAGED_BY: "residency"},
             "annotations": {names.REVISION: revision},
         },
-        "spec": {"failurePolicy": "Fail", **spec},
+        "spec": {"failurePolicy": "Fail", "message": f"revision {revision}", **spec},
     }
 
 
@@ -103,9 +105,36 @@ def metrics() -> Metrics:
     return Metrics()
 
 
+class Sight:
+    """Sees what is stored, or nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.blind = False
+        self.asked: list[str] = []
+
+    async def prove(self, revision: str, *_: object) -> Proof:
+        self.asked.append(revision)
+        shown = self.store.objects["validatingadmissionpolicies", "pods"]["metadata"]["annotations"][names.REVISION]
+        assert shown == revision, "the canary is asked for what was written"
+        return Proof(revision, proven=() if self.blind else ("https://host",))
+
+
+class Controller:
+    """One process that brings revisions into force."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self.sight = Sight(store)
+        self.policies = Policies(cast(Client, store), metrics)
+        self.rollout = Rollout(self.policies, cast(Canary, self.sight))
+
+    async def ensure(self, wanted: CompiledPolicies, *, known_revision: str = "") -> Proof:
+        return await self.rollout.put_in_force(wanted, was_in_force=known_revision == wanted.revision)
+
+
 @pytest.fixture
-def policies(store: Store, metrics: Metrics) -> Policies:
-    return Policies(cast(Client, store), metrics)
+def policies(store: Store, metrics: Metrics) -> Controller:
+    return Controller(store, metrics)
 
 
 def repairs(metrics: Metrics) -> list[tuple[str, str]]:
@@ -113,36 +142,82 @@ def repairs(metrics: Metrics) -> list[tuple[str, str]]:
     return [(s.labels["policy"], s.labels["cause"]) for s in samples if s.name.endswith("_total") and s.value]
 
 
-async def test_bindings_come_first_and_what_the_canary_proves_comes_last(store: Store, policies: Policies) -> None:
+async def test_bindings_come_first_and_what_the_canary_proves_comes_last(store: Store, policies: Controller) -> None:
     await policies.ensure(compiled())
     assert store.written[0] == "ValidatingAdmissionPolicyBinding/a"
-    assert set(store.written[-2:]) == {"ValidatingAdmissionPolicy/pods", "MutatingAdmissionPolicy/pods"}
+    assert set(store.written[1:3]) == {"ValidatingAdmissionPolicy/a", "MutatingAdmissionPolicy/b"}
+    shown = {"ValidatingAdmissionPolicy/pods", "MutatingAdmissionPolicy/pods"}
+    assert set(store.written[3:5]) == set(store.written[5:]) == shown
+    assert policies.sight.asked == ["r1_provisional", "r1"]
+
+
+async def test_nothing_is_final_before_the_provisional_revision_was_seen(
+    store: Store, policies: Controller, metrics: Metrics
+) -> None:
+    policies.sight.blind = True
+    for _ in range(2):
+        assert not (await policies.ensure(compiled())).holds
+    assert policies.sight.asked == ["r1_provisional", "r1_provisional"]
+    assert len(store.written) == 5, "what is provisional is not written again"
+    policies.sight.blind = False
+    assert (await policies.ensure(compiled())).holds
+    assert repairs(metrics) == []
+
+
+async def test_a_rollout_that_another_process_began_is_finished(store: Store, metrics: Metrics) -> None:
+    first = Controller(store, metrics)
+    first.sight.blind = True
+    await first.ensure(compiled())
+    second = Controller(store, metrics)
+    await second.ensure(compiled())
+    assert second.sight.asked == ["r1_provisional", "r1"]
+    assert repairs(metrics) == []
+
+
+async def test_after_a_repair_of_what_the_canary_does_not_show_it_is_proved_again(
+    store: Store, policies: Controller
+) -> None:
+    await policies.ensure(compiled())
+    policies.sight.asked.clear()
+    del store.objects["mutatingadmissionpolicies", "b"]
+    await policies.ensure(compiled())
+    assert policies.sight.asked == ["r1_provisional", "r1"]
+
+
+async def test_what_the_canary_shows_is_repaired_at_once(store: Store, policies: Controller) -> None:
+    await policies.ensure(compiled())
+    policies.sight.asked.clear()
+    del store.objects["mutatingadmissionpolicies", "pods"]
+    await policies.ensure(compiled())
+    assert policies.sight.asked == ["r1"]
 
 
 async def test_nothing_is_written_twice_and_the_first_time_is_no_repair(
-    store: Store, policies: Policies, metrics: Metrics
+    store: Store, policies: Controller, metrics: Metrics
 ) -> None:
     await policies.ensure(compiled())
+    written = list(store.written)
     await policies.ensure(compiled())
-    assert len(store.written) == 5
+    assert store.written == written
     assert repairs(metrics) == []
 
 
 async def test_what_another_process_wrote_is_found_right_without_writing(store: Store, metrics: Metrics) -> None:
-    await Policies(cast(Client, store), metrics).ensure(compiled())
+    await Controller(store, metrics).ensure(compiled())
     store.written.clear()
-    await Policies(cast(Client, store), metrics).ensure(compiled())
+    await Controller(store, metrics).ensure(compiled())
     assert store.written == []
 
 
-async def test_a_new_revision_is_no_repair(store: Store, policies: Policies, metrics: Metrics) -> None:
+async def test_a_new_revision_is_no_repair(store: Store, policies: Controller, metrics: Metrics) -> None:
     await policies.ensure(compiled())
+    written = len(store.written)
     await policies.ensure(compiled("r2"))
-    assert len(store.written) == 10
+    assert len(store.written) == 2 * written
     assert repairs(metrics) == []
 
 
-async def test_what_was_edited_is_replaced_and_counted(store: Store, policies: Policies, metrics: Metrics) -> None:
+async def test_what_was_edited_is_replaced_and_counted(store: Store, policies: Controller, metrics: Metrics) -> None:
     await policies.ensure(compiled())
     store.edit("ValidatingAdmissionPolicy", "pods", matchConditions=[{"name": "off", "expression": "false"}])
     await policies.ensure(compiled())
@@ -151,14 +226,14 @@ async def test_what_was_edited_is_replaced_and_counted(store: Store, policies: P
 
 
 async def test_what_was_edited_while_nobody_was_there_is_counted_too(store: Store, metrics: Metrics) -> None:
-    await Policies(cast(Client, store), metrics).ensure(compiled())
+    await Controller(store, metrics).ensure(compiled())
     store.edit("ValidatingAdmissionPolicy", "pods", failurePolicy="Ignore")
-    await Policies(cast(Client, store), metrics).ensure(compiled())
+    await Controller(store, metrics).ensure(compiled())
     assert repairs(metrics) == [("pods", "edited")]
 
 
 async def test_an_edit_that_hides_behind_another_revision_is_counted(
-    store: Store, policies: Policies, metrics: Metrics
+    store: Store, policies: Controller, metrics: Metrics
 ) -> None:
     await policies.ensure(compiled())
     store.objects["validatingadmissionpolicies", "pods"]["metadata"]["annotations"][names.REVISION] = "r0"
@@ -167,7 +242,7 @@ async def test_an_edit_that_hides_behind_another_revision_is_counted(
     assert repairs(metrics) == [("pods", "edited")]
 
 
-async def test_what_was_deleted_is_made_again_and_counted(store: Store, policies: Policies, metrics: Metrics) -> None:
+async def test_what_was_deleted_is_made_again_and_counted(store: Store, policies: Controller, metrics: Metrics) -> None:
     await policies.ensure(compiled())
     del store.objects["validatingadmissionpolicybindings", "a"]
     await policies.ensure(compiled())
@@ -176,13 +251,13 @@ async def test_what_was_deleted_is_made_again_and_counted(store: Store, policies
 
 
 async def test_what_was_deleted_while_nobody_was_there_is_counted_when_a_status_knew_it(
-    policies: Policies, metrics: Metrics
+    policies: Controller, metrics: Metrics
 ) -> None:
     await policies.ensure(compiled(), known_revision="r1")
     assert {cause for _, cause in repairs(metrics)} == {"deleted"}
 
 
-async def test_labels_and_annotations_of_others_are_kept(store: Store, policies: Policies) -> None:
+async def test_labels_and_annotations_of_others_are_kept(store: Store, policies: Controller) -> None:
     await policies.ensure(compiled())
     metadata = store.objects["validatingadmissionpolicies", "pods"]["metadata"]
     metadata["labels"] = {"theirs": "1"}
@@ -193,15 +268,15 @@ async def test_labels_and_annotations_of_others_are_kept(store: Store, policies:
     assert kept == {"theirs": "1", names.MANAGED_BY: "residency"}
 
 
-async def test_a_refused_policy_is_an_error_that_says_so(store: Store, policies: Policies) -> None:
+async def test_a_refused_policy_is_an_error_that_says_so(store: Store, policies: Controller) -> None:
     store.refuses.add("b")
     with pytest.raises(ApiError) as caught:
         await policies.ensure(compiled())
     assert caught.value.invalid
 
 
-def test_only_what_we_wrote_is_known(policies: Policies) -> None:
-    assert not policies.knows("ValidatingAdmissionPolicy", "pods", "")
+def test_only_what_we_wrote_is_known(policies: Controller) -> None:
+    assert not policies.policies.knows("ValidatingAdmissionPolicy", "pods", "")
 
 
 def test_what_the_api_server_fills_in_is_the_same() -> None:
@@ -240,4 +315,4 @@ def test_a_replacement_carries_the_live_version_and_none_of_the_managed_fields()
     assert written["metadata"]["resourceVersion"] == "7"
     assert written["metadata"]["uid"] == "u"
     assert "managedFields" not in written["metadata"]
-    assert written["spec"] == {"failurePolicy": "Fail"}
+    assert written["spec"] == body("ValidatingAdmissionPolicy", "a")["spec"]

@@ -7,18 +7,19 @@ no write at all, which also tells whether anything had been changed.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from residency.api import names
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError
 from residency.cluster.resources import POLICIES, name_of
-from residency.policy.compile import CompiledPolicies
 from residency.reporting.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ATTEMPTS: Final = 5
 
@@ -40,32 +41,42 @@ class Policies:
 
     client: Client
     metrics: Metrics
-    _versions: dict[Key, str] = field(default_factory=dict)
-    """The resourceVersion of each as we last saw it to be right."""
+    _written: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    """The resourceVersion of each as we last saw it to be right, and the revision that this was."""
+    _wanted: dict[Key, dict[str, Object]] = field(default_factory=dict)
+    """What each may be, by revision."""
+    _found: Mapping[Key, Object] = field(default_factory=dict)
     _revision: str = ""
     _was_complete: bool = False
     """Whether all of the revision was there before, so that what is missing was deleted."""
 
-    async def ensure(self, compiled: CompiledPolicies, *, known_revision: str = "") -> None:
-        """Make the cluster's policies what was compiled.
+    async def look(self, revision_: str, bodies: Iterable[Object], *, was_complete: bool) -> None:
+        """Read what is there of these, which are or precede this revision."""
+        if revision_ != self._revision:
+            self._written.clear()
+        self._was_complete = was_complete
+        self._revision = revision_
+        self._wanted = {}
+        for body in bodies:
+            self._wanted.setdefault(key(body), {})[revision(body)] = body
+        self._found = await self._find({kind_ for kind_, _ in self._wanted})
 
-        ``known_revision`` was in force before this process knew anything: what is missing of it was deleted.
+    def are(self, bodies: Iterable[Object]) -> bool:
+        """Whether all of these were there, and said to be of their revision."""
+        return all(key(body) in self._found and revision(self._found[key(body)]) == revision(body) for body in bodies)
+
+    async def ensure(self, bodies: Iterable[Object]) -> bool:
+        """Make the cluster's policies what these say; return whether anything had to be written.
 
         Raises:
             ApiError: `invalid` where the API server does not take one of them, whoever sends it.
         """
-        if compiled.revision != self._revision:
-            self._versions.clear()
-        self._was_complete = compiled.revision in (self._revision, known_revision)
-        found = await self._find({kind(body) for body in compiled.objects})
-        for together in _in_order(compiled.objects):
-            # The API server compiles each anew, which takes it up to a second: not one after the other.
-            await asyncio.gather(*(self._ensure(body, found.get(key(body))) for body in together))
-        self._revision = compiled.revision
+        # The API server compiles each anew, which takes it up to a second: not one after the other.
+        return any(await together([self._ensure(body) for body in bodies]))
 
     def knows(self, kind_: str, name: str, version: str) -> bool:
         """Whether this version of a policy is the one that we wrote, or found to be right."""
-        return self._versions.get((kind_, name)) == version
+        return self._written.get((kind_, name), ("", ""))[0] == version != ""
 
     async def _find(self, kinds: Iterable[str]) -> Mapping[Key, Object]:
         return {(kind_, name_of(item)): item for kind_ in sorted(kinds) for item in await self._of_kind(kind_)}
@@ -80,17 +91,18 @@ class Policies:
             text = f"this API server does not serve {served}; Kubernetes 1.36 and newer do"
             raise ApiError(error.status, error.reason, text) from error
 
-    async def _ensure(self, body: Object, live: Object | None) -> None:
-        if live is not None and self.knows(*key(body), live["metadata"]["resourceVersion"]):
-            return
-        for attempt in range(ATTEMPTS):
+    async def _ensure(self, body: Object) -> bool:
+        found = self._found.get(key(body))
+        if found and self._written.get(key(body)) == (found["metadata"]["resourceVersion"], revision(body)):
+            return False
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._put_right(body, await self._read(body) if live or attempt else None)
-                break
+                return await self._put_right(body, await self._read(body))
             except ApiError as error:
                 # Gone, or written by somebody else, since it was read.
-                if not (error.conflict or error.not_found) or attempt + 1 == ATTEMPTS:
+                if not (error.conflict or error.not_found) or attempt == ATTEMPTS:
                     raise
+        return False
 
     async def _read(self, body: Object) -> Object | None:
         try:
@@ -100,33 +112,43 @@ class Policies:
                 return None
             raise
 
-    async def _put_right(self, body: Object, live: Object | None) -> None:
+    async def _put_right(self, body: Object, live: Object | None) -> bool:
         if live is None:
-            self._note(body, await self.client.apply(POLICIES[kind(body)], body), self._was_complete and "deleted")
+            stored = await self.client.apply(POLICIES[kind(body)], body)
+            if self._was_complete:
+                self._count(body, "deleted")
         elif same(body["spec"], live["spec"]) and revision(live) == revision(body):
-            self._note(body, live)
+            stored = live
         else:
             stored = await self.client.replace(POLICIES[kind(body)], replacement(body, live))
-            changed = stored["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]
-            ours = revision(live) == revision(body) or key(body) in self._versions
-            self._note(body, stored, changed and ours and "edited")
+        changed: bool = live is None or version(stored) != version(live)
+        if live is not None and changed and self._was_edited(live, key(body)):
+            self._count(body, "edited")
+        self._written[key(body)] = (version(stored), revision(body))
+        return changed
 
-    def _note(self, body: Object, stored: Object, cause: str | bool = "") -> None:
-        self._versions[key(body)] = stored["metadata"]["resourceVersion"]
-        if cause:
-            self.metrics.repairs.labels(policy=name_of(body), kind=kind(body), cause=cause).inc()
-            fields = {"policy": name_of(body), "policy_kind": kind(body), "cause": cause}
-            log.warning("policy restored", extra=fields)
+    def _was_edited(self, live: Object, key_: Key) -> bool:
+        expected = self._wanted[key_].get(revision(live))
+        if expected is None:
+            # Another revision is how a change begins; but what we have seen right does not go back by itself.
+            return key_ in self._written
+        return not same(expected["spec"], live["spec"])
+
+    def _count(self, body: Object, cause: str) -> None:
+        self.metrics.repairs.labels(policy=name_of(body), kind=kind(body), cause=cause).inc()
+        fields = {"policy": name_of(body), "policy_kind": kind(body), "cause": cause}
+        log.warning("policy restored", extra=fields)
 
 
-def _in_order(objects: Sequence[Object]) -> Iterator[Sequence[Object]]:
-    """Bindings first; then the policies; and last of all those that the canary proves, the last of each kind."""
-    bindings = [body for body in objects if kind(body).endswith("Binding")]
-    policies = [body for body in objects if not kind(body).endswith("Binding")]
-    last = list({kind(body): body for body in policies}.values())
-    yield bindings
-    yield [body for body in policies if body not in last]
-    yield last
+async def together(works: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """Do all at once; when one fails, none goes on behind its back."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def same(ours: Any, live: Any) -> bool:
@@ -151,13 +173,18 @@ def replacement(body: Object, live: Object) -> Object:
 
 
 def kind(body: Mapping[str, Any]) -> str:
-    """Read the kind of a compiled object."""
+    """Read the kind."""
     return str(body["kind"])
 
 
 def key(body: Mapping[str, Any]) -> Key:
-    """Identify a compiled object."""
+    """Identify a policy or binding."""
     return kind(body), name_of(body)
+
+
+def version(item: Mapping[str, Any]) -> str:
+    """Read the resourceVersion."""
+    return str(item["metadata"]["resourceVersion"])
 
 
 def revision(item: Mapping[str, Any]) -> str:

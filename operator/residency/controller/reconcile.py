@@ -28,6 +28,7 @@ from residency.controller.catalogue import (
     plan,
 )
 from residency.controller.policies import Policies
+from residency.controller.rollout import Rollout
 from residency.controller.workloads import Workloads
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from residency.reporting.metrics import Metrics
@@ -64,12 +65,14 @@ class Reconciler:
     canary: Canary
     metrics: Metrics
     policies: Policies = field(init=False)
+    rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
     _placed_revision: str = ""
     """The revision for which DaemonSets have been looked at."""
 
     def __post_init__(self) -> None:
         self.policies = Policies(self.client, self.metrics)
+        self.rollout = Rollout(self.policies, self.canary)
         self.workloads = Workloads(self.client, (*self.settings.excluded, self.settings.canary_namespace))
 
     async def reconcile(self, interrupted: Callable[[], bool] = lambda: False) -> Pass:
@@ -84,8 +87,7 @@ class Reconciler:
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
         wanted = await asyncio.to_thread(plan, objects, self._compile)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        wanted = await self._write_policies(done, wanted)
-        proof = await self._prove(done, wanted, interrupted)
+        wanted, proof = await self._put_in_force(done, wanted, interrupted)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
@@ -100,39 +102,36 @@ class Reconciler:
         done.unwell = not all(s.ready.holds and s.enforced.holds for s in standings.values())
         return done
 
-    async def _write_policies(self, done: Pass, wanted: Plan) -> Plan:
-        """Write the policies; what the API server does not take is held back, and what was before written again."""
-        refusal = await self._ensure(done, wanted)
-        if not refusal:
-            return wanted
-        kept = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
-        again = await self._ensure(done, kept)
-        return nothing(kept.entries, again) if again else kept
+    async def _put_in_force(
+        self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]
+    ) -> tuple[Plan, Proof | None]:
+        """Bring the plan into force; what the API server does not take is held back.
 
-    async def _ensure(self, done: Pass, wanted: Plan) -> str:
-        """Write the policies, and say why the API server does not take them if it does not."""
-        if wanted.compiled is None:
-            return ""
-        self.metrics.compiled_bytes.set(wanted.compiled.size)
-        known = wanted.compiled.revision if _was_in_force(wanted) else ""
-        try:
-            await self.policies.ensure(wanted.compiled, known_revision=known)
-        except ApiError as error:
-            if error.invalid:
+        The proof is None where the policies could not be written: what is there stays, and nothing is known of it.
+        """
+        for _ in range(2):
+            try:
+                return wanted, await self._roll_out(wanted, interrupted)
+            except ApiError as error:
+                if not error.invalid:
+                    self._failed(done, "policies", error)
+                    return wanted, None
                 log.error("policies refused", extra={"error": str(error)})
-                return f"the API server says: {error}"
-            self._failed(done, "policies", error)
-        except Exception as error:
-            self._failed(done, "policies", error)
-        return ""
+                refusal = f"the API server says: {error}"
+            except Exception as error:
+                self._failed(done, "policies", error)
+                return wanted, None
+            wanted = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
+        return nothing(wanted.entries, refusal), None
 
-    async def _prove(self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]) -> Proof | None:
-        """See the policies in force; None where they could not be written."""
-        if wanted.compiled is None or "policies" in done.failed:
-            # What is there stays, and nothing is known of it.
+    async def _roll_out(self, wanted: Plan, interrupted: Callable[[], bool]) -> Proof | None:
+        if wanted.compiled is None:
             return None
-        proof = await self._step(done, "canary", self.canary.prove(wanted.compiled.revision, interrupted))
-        if proof is not None and not proof.holds and not interrupted():
+        self.metrics.compiled_bytes.set(wanted.compiled.size)
+        proof = await self.rollout.put_in_force(
+            wanted.compiled, was_in_force=_was_in_force(wanted), interrupted=interrupted
+        )
+        if not proof.holds and not interrupted():
             log.warning("not in force", extra={"proof": str(proof)})
         return proof
 
@@ -254,10 +253,7 @@ class _Findings:
         if entry.problem is not None:
             return Judgement("False", entry.problem.reason, f"{entry.problem.message}. {_instead(entry)}")
         if self.proof is None:
-            why = next(
-                (self.failed[step] for step in _FORCING if step in self.failed),
-                "see the other classifications",
-            )
+            why = self.failed.get("policies", "see the other classifications")
             return Judgement("False", Reason.NOT_YET_IN_FORCE, f"The policies could not be put in force: {why}")
         if not self.proof.holds:
             return Judgement("False", Reason.NOT_YET_IN_FORCE, str(self.proof))
@@ -272,10 +268,6 @@ class _Findings:
         if self.waiting is None:
             return Judgement("Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}")
         return enforced(self.waiting.get(entry.name, ()))
-
-
-_FORCING: Final = ("policies", "canary")
-"""The steps without which nothing is in force."""
 
 
 def _was_in_force(wanted: Plan) -> bool:

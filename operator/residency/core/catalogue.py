@@ -160,7 +160,7 @@ def _size(placement: Placement) -> int:
     requirements = [r for alternative in placement.alternatives for r in alternative]
     values = sum(len(value) + 3 for r in requirements for value in r.values)
     tolerations = sum(len(t.key) + len(t.value) + len(t.effect) + 24 for t in placement.tolerations)
-    return values + sum(len(r.key) + 24 for r in requirements) + tolerations
+    return values + sum(len(r.key) + 44 for r in requirements) + tolerations
 
 
 def _own_placement(spec: DataClassificationSpec) -> Placement:

@@ -15,9 +15,9 @@ from residency.core.requirements import Operator, Requirement
 
 # In bytes, so that with the longest legal names the longest message stays below 1 KB.
 _TITLE_LENGTH = 80
-_REFERENCE_LENGTH = 160
+_REFERENCE_LENGTH = 155
 _ALLOWS_LENGTH = 140
-_REQUIRES_LENGTH = 220
+_REQUIRES_LENGTH = 280
 
 _SHOWN = 2
 

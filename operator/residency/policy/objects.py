@@ -128,7 +128,14 @@ class Frame:
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules},
             "variables": named(variables),
-            "validations": [{"expression": expression, "messageExpression": text, "reason": "Forbidden"}],
+            "validations": [
+                {
+                    "expression": expression,
+                    # The API server works out the message also where nothing is refused.
+                    "messageExpression": f'({expression}) ? "" : {text}',
+                    "reason": "Forbidden",
+                }
+            ],
         }
         if conditions:
             spec["matchConditions"] = named(conditions)

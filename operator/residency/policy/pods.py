@@ -9,9 +9,11 @@ from residency.policy.variables import (
     IMPLICIT,
     TOLERATIONS_OF_SPEC,
     Tables,
+    admitted,
     annotation_of,
     asked,
     denial,
+    free,
     lacking,
     terms,
     tolerations,
@@ -38,6 +40,7 @@ def place_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         ("own", annotation_of("object")),
         *asked(tables),
         *terms(tables, IMPLICIT, to_write=True),
+        *free(),
         *tolerations(tables),
         ("missing", lacking(TOLERATIONS_OF_SPEC)),
     ]
@@ -53,6 +56,7 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         ("own", annotation_of("object")),
         *asked(tables),
         *terms(tables, IMPLICIT, to_write=False),
+        *admitted(),
         *denial(tables, path),
     ]
     conditions = (
@@ -61,7 +65,6 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         *scope.of_pods,
     )
     text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
-    expression = 'variables.unknown.size() == 0 && variables.named == "" && variables.kept'
     resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
     return frame.validating(
         name,
@@ -69,6 +72,7 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         conditions,
         [resource_rule],
         variables,
-        f"!variables.canary && {expression}",
+        # A canary is not: its classification is unknown.
+        "variables.admitted",
         f"variables.canary ? {in_force(frame.revision)} : {text}",
     )

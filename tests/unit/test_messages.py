@@ -1,0 +1,405 @@
+"""What people read: every denial, word for word, and never more than one line of 1 KB."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from residency.api.classification import DataClassificationSpec
+from residency.api.names import CLASSIFICATION, PLACED_TERMS, ClassificationName, Code, Fact
+from residency.core import messages
+from residency.core.catalogue import Unresolved, resolve
+from residency.core.judge import Catalogue, Denied, asks, guard_pod, judge_pod
+from residency.core.requirements import Operator, Requirement
+from residency.core.templates import judge_workload
+from residency.core.workload import TEMPLATE_PATHS, PodView
+
+Json = dict[str, Any]
+LIMIT = 1024
+# tests/e2e/test_enforcement.py reads these.
+SAID_BY_POLICIES_ALONE = {Code.CLASSIFICATION_IN_USE, Code.EXCLUDED_NAMESPACE}
+KINDS = tuple(TEMPLATE_PATHS)
+
+
+def resolved(**specs: Json) -> Catalogue:
+    """Resolve; a name is written with ``_`` for ``-``."""
+    parsed = {
+        ClassificationName(name.replace("_", "-")): DataClassificationSpec.model_validate(spec)
+        for name, spec in specs.items()
+    }
+    outcomes = resolve(parsed)
+    assert not any(isinstance(outcome, Unresolved) for outcome in outcomes.values()), outcomes
+    return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, Unresolved)}
+
+
+DEPV = {
+    "title": "Departementaal Vertrouwelijk",
+    "references": [{"title": "Rijksbreed Cloudbeleid 2026", "clause": "4.6"}],
+    "nodes": {
+        "anyOf": [
+            {"countrySets": ["eea-ch"], "deploymentModels": ["government", "on-premises"]},
+            {"countries": ["NL"], "providers": ["odc-noord"]},
+        ],
+        "tolerations": [{"key": "residency.dev/sovereign", "operator": "Exists", "effect": "NoSchedule"}],
+    },
+}
+CATALOGUE = resolved(
+    nl_depv=DEPV,
+    us_only={"title": "American", "nodes": {"anyOf": [{"countries": ["US"]}]}},
+    plain={"title": "Plain", "nodes": {"anyOf": [{"minSEAL": 1}]}},
+)
+COUNTRY, MODEL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value
+
+
+def expression(key: str, operator: str, *values: str) -> Json:
+    return {"key": key, "operator": operator, **({"values": list(values)} if values else {})}
+
+
+def affinity(*terms: Json) -> Json:
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": list(terms)}}
+    return {"affinity": {"nodeAffinity": required}}
+
+
+def term(*expressions: Json) -> Json:
+    return {"matchExpressions": list(expressions)}
+
+
+def template(spec: Json, annotation: str | None = None) -> Json:
+    return {"metadata": {} if annotation is None else {"annotations": {CLASSIFICATION: annotation}}, "spec": spec}
+
+
+def workload(kind: str, made_from: Json, name: str = "app", **annotations: str) -> Json:
+    """A workload around a pod template; annotations are its own, written with ``_`` for what a name cannot have."""
+    whole: Any = made_from
+    for step in reversed(TEMPLATE_PATHS[kind]):
+        whole = {step: whole}
+    metadata = {**(made_from["metadata"] if kind == "Pod" else {}), "name": name}
+    if annotations:
+        metadata["annotations"] = annotations
+    return {**whole, "metadata": metadata}
+
+
+def of_pod(spec: Json, label: str | None = "nl-depv", annotation: str | None = None) -> Denied:
+    pod = template(spec, annotation)
+    verdict = judge_pod(PodView.from_template(pod), asks("payments", label, annotation), CATALOGUE)
+    assert isinstance(verdict, Denied), verdict
+    return verdict
+
+
+def of_workload(kind: str, thing: Json, label: str | None = "nl-depv") -> Denied:
+    verdict = judge_workload(kind, thing, "payments", label, CATALOGUE)
+    assert isinstance(verdict, Denied), verdict
+    return verdict
+
+
+DEPV_WORDS = (
+    "namespace payments is nl-depv (Departementaal Vertrouwelijk), which allows country in eea-ch (31 countries) or "
+    "country NL. Fix: remove it, or ask for what is allowed. Why: Rijksbreed Cloudbeleid 2026, 4.6. RES-101; "
+    "more: kubectl describe dcl nl-depv"
+)
+MANY_ZONES = [term(expression("zone", "In", f"z{number}")) for number in range(9)]
+IN_US = affinity(term(expression(COUNTRY, "In", "US")))
+
+POD_DENIALS = (
+    (
+        "a nodeSelector that contradicts",
+        of_pod({"nodeSelector": {COUNTRY: "US"}}),
+        f"Not allowed to run there: spec.nodeSelector asks country=US, but {DEPV_WORDS}",
+    ),
+    (
+        "an affinity that contradicts",
+        of_pod(affinity(term(expression(COUNTRY, "In", "US", "CN")))),
+        f"Not allowed to run there: spec.affinity.nodeAffinity asks country In US or CN, but {DEPV_WORDS}",
+    ),
+    (
+        "a long list that contradicts",
+        of_pod(affinity(term(expression(COUNTRY, "In", "US", "CN", "RU", "IR")))),
+        f"Not allowed to run there: spec.affinity.nodeAffinity asks country In US, CN and 2 more, but {DEPV_WORDS}",
+    ),
+    (
+        "unlabelled nodes alone",
+        of_pod(affinity(term(expression(COUNTRY, "DoesNotExist")))),
+        f"Not allowed to run there: spec.affinity.nodeAffinity asks country DoesNotExist, but {DEPV_WORDS}",
+    ),
+    (
+        "the expression that is the trouble, not the first on the key",
+        of_pod(affinity(term(expression(COUNTRY, "Exists"), expression(COUNTRY, "In", "US")))),
+        f"Not allowed to run there: spec.affinity.nodeAffinity asks country In US, but {DEPV_WORDS}",
+    ),
+    (
+        "empty terms before one that contradicts",
+        of_pod(affinity({}, term(expression(COUNTRY, "In", "US")))),
+        f"Not allowed to run there: spec.affinity.nodeAffinity asks country In US, but {DEPV_WORDS}",
+    ),
+    (
+        "another key than the first",
+        of_pod({"nodeSelector": {MODEL: "public", COUNTRY: "DE"}}),
+        "Not allowed to run there: spec.nodeSelector asks deployment-model=public, but namespace payments is nl-depv "
+        "(Departementaal Vertrouwelijk), which allows deployment-model government or on-premises. Fix: remove it, or "
+        "ask for what is allowed. Why: Rijksbreed Cloudbeleid 2026, 4.6. RES-101; more: kubectl describe dcl nl-depv",
+    ),
+    (
+        "the pod's own annotation",
+        of_pod({"nodeSelector": {COUNTRY: "NL"}}, label="plain", annotation="us-only"),
+        "Not allowed to run there: spec.nodeSelector asks country=NL, but the annotation residency.dev/classification "
+        "is us-only (American), which allows country US. Fix: remove it, or ask for what is allowed. RES-101; "
+        "more: kubectl describe dcl us-only",
+    ),
+    (
+        "two classifications that contradict each other",
+        of_pod({}, annotation="us-only"),
+        "Not allowed to run anywhere: spec together with namespace payments, which is nl-depv (Departementaal "
+        "Vertrouwelijk), and the annotation residency.dev/classification us-only leaves no node that satisfies all of "
+        "them. Fix: change the affinity or the annotation, or use another namespace. Why: Rijksbreed Cloudbeleid 2026, "
+        "4.6. RES-101; more: kubectl describe dcl nl-depv",
+    ),
+    (
+        "only empty terms",
+        of_pod(affinity({}, {})),
+        "Not allowed to run anywhere: spec.affinity.nodeAffinity has only empty nodeSelectorTerms, which match no "
+        "node. Fix: remove them. RES-101; more: kubectl describe dcl nl-depv",
+    ),
+    (
+        "a node name",
+        of_pod({"nodeName": "node-1"}),
+        "Not allowed to choose the node itself: spec.nodeName is node-1, which passes by the scheduler, but namespace "
+        "payments is nl-depv (Departementaal Vertrouwelijk). Fix: remove nodeName; to aim at one node use a "
+        "nodeSelector on kubernetes.io/hostname. Why: Rijksbreed Cloudbeleid 2026, 4.6. RES-102; "
+        "more: kubectl describe dcl nl-depv",
+    ),
+    (
+        "an unknown label",
+        of_pod({}, label="nl-dpv"),
+        "Unknown classification: namespace payments says nl-dpv, but no DataClassification of that name is in force, "
+        "so nothing may run. Fix: use one that is (kubectl get dcl), or create it and wait until it is Ready. RES-103",
+    ),
+    (
+        "an unknown annotation",
+        of_pod({}, annotation="nl-dpv"),
+        "Unknown classification: the annotation residency.dev/classification says nl-dpv, but no DataClassification "
+        "of that name is in force, so nothing may run. Fix: use one that is (kubectl get dcl), or create it and wait "
+        "until it is Ready. RES-103",
+    ),
+    (
+        "an annotation that is no name",
+        of_pod({}, annotation="a line\nand \x1b[31manother"),
+        "Unknown classification: the annotation residency.dev/classification says (not a name), but no "
+        "DataClassification of that name is in force, so nothing may run. Fix: use one that is (kubectl get dcl), or "
+        "create it and wait until it is Ready. RES-103",
+    ),
+    (
+        "too many terms",
+        of_pod(affinity(*MANY_ZONES)),
+        "Too many alternatives: spec.affinity.nodeAffinity crossed with the alternatives of namespace payments, which "
+        "is nl-depv (Departementaal Vertrouwelijk), gives 18 nodeSelectorTerms; at most 16 are allowed. Fix: write "
+        "fewer nodeSelectorTerms. RES-104; more: kubectl describe dcl nl-depv",
+    ),
+)
+
+
+@pytest.mark.parametrize(("denied", "words"), [d[1:] for d in POD_DENIALS], ids=[d[0] for d in POD_DENIALS])
+def test_a_refused_pod_is_told_what_where_why_and_what_would_be_right(denied: Denied, words: str) -> None:
+    assert denied.message == words
+    assert denied.code in words
+
+
+def test_a_pod_changed_after_it_was_placed_is_told_who_may_have_done_it() -> None:
+    denied = guard_pod(PodView({}, None), asks("payments", "nl-depv", None), CATALOGUE)
+    assert denied is not None
+    assert denied.message == (
+        "Not placed: spec may run outside what namespace payments allows, which is nl-depv (Departementaal "
+        "Vertrouwelijk). It was changed after Residency placed it (by another admission webhook), or created before "
+        "and only released now. Fix: create it again; if it is refused again, see reinvocationPolicy in Residency's "
+        "chart. Why: Rijksbreed Cloudbeleid 2026, 4.6. RES-105; more: kubectl describe dcl nl-depv"
+    )
+
+
+WORKLOAD_DENIALS = (
+    (
+        "a template that contradicts",
+        of_workload("Deployment", workload("Deployment", template(IN_US))),
+        f"Not allowed to run there: spec.template.spec.affinity.nodeAffinity asks country In US, but {DEPV_WORDS}",
+    ),
+    (
+        "a CronJob's template",
+        of_workload("CronJob", workload("CronJob", template(IN_US))),
+        "Not allowed to run there: spec.jobTemplate.spec.template.spec.affinity.nodeAffinity asks country In US, but "
+        f"{DEPV_WORDS}",
+    ),
+    (
+        "an annotation in the wrong place",
+        of_workload("StatefulSet", workload("StatefulSet", template({}), **{CLASSIFICATION: "nl-depv"})),
+        "Annotation in the wrong place: metadata.annotations of StatefulSet app says residency.dev/classification: "
+        "nl-depv, but pods take it from their template, which says nothing. Fix: move that line to "
+        "spec.template.metadata.annotations. RES-106",
+    ),
+    (
+        "an annotation that says something else than the template",
+        of_workload("Job", workload("Job", template({}, "plain"), **{CLASSIFICATION: "nl-depv"})),
+        "Annotation in the wrong place: metadata.annotations of Job app says residency.dev/classification: nl-depv, "
+        "but pods take it from their template, which says plain. Fix: move that line to "
+        "spec.template.metadata.annotations. RES-106",
+    ),
+    (
+        "an annotation in the wrong place that is no name",
+        of_workload("Job", workload("Job", template({}, "b\nc"), **{CLASSIFICATION: "a" * 5000})),
+        "Annotation in the wrong place: metadata.annotations of Job app says residency.dev/classification: (not a "
+        "name), but pods take it from their template, which says (not a name). Fix: move that line to "
+        "spec.template.metadata.annotations. RES-106",
+    ),
+    (
+        "a DaemonSet with an affinity of its own",
+        of_workload("DaemonSet", workload("DaemonSet", template(affinity(term(expression("zone", "In", "a")))))),
+        "Not placed: spec.template.spec.affinity.nodeAffinity is the DaemonSet's own, so Residency leaves it as it "
+        "is, but it reaches beyond what namespace payments allows, which is nl-depv (Departementaal Vertrouwelijk). "
+        f"Fix: in each nodeSelectorTerm require {COUNTRY} In AT, BE and 29 more; {MODEL} In government and "
+        "on-premises; or remove the node affinity and Residency writes it. Why: Rijksbreed Cloudbeleid 2026, 4.6. "
+        "RES-107; more: kubectl describe dcl nl-depv",
+    ),
+    (
+        "a DaemonSet with tolerations of its own",
+        of_workload(
+            "DaemonSet", workload("DaemonSet", template({"tolerations": [{"key": "a", "operator": "Exists"}]}))
+        ),
+        "Not placed: spec.template.spec.tolerations is the DaemonSet's own, so Residency leaves it as it is, but it "
+        "lacks residency.dev/sovereign:NoSchedule, which the nodes of namespace payments, which is nl-depv "
+        "(Departementaal Vertrouwelijk), ask for. Fix: add it; or remove the tolerations and Residency writes them. "
+        "RES-107; more: kubectl describe dcl nl-depv",
+    ),
+)
+
+
+@pytest.mark.parametrize(("denied", "words"), [d[1:] for d in WORKLOAD_DENIALS], ids=[d[0] for d in WORKLOAD_DENIALS])
+def test_a_refused_workload_is_told_what_where_why_and_what_would_be_right(denied: Denied, words: str) -> None:
+    assert denied.message == words
+    assert denied.code in words
+
+
+def test_every_code_that_the_judge_can_say_has_its_words_here() -> None:
+    said = {denied.code for _, denied, _ in (*POD_DENIALS, *WORKLOAD_DENIALS)} | {Code.NOT_PLACED}
+    assert said == set(Code) - SAID_BY_POLICIES_ALONE
+
+
+# The longest that the schema of classifications and the API server's own validation let through.
+NAME = "n" * 63
+OTHER = "o" * 63
+WIDE = "\N{CJK UNIFIED IDEOGRAPH-570B}"  # three bytes
+KEY = ".".join(["k" * 47, "l" * 63, "m" * 48, "node-restriction.kubernetes.io"]) + "/" + "r" * 61
+VALUES = [f"{number:063}" for number in range(64)]
+LONGEST_SPEC = {
+    "title": WIDE * 120,
+    "references": [{"title": WIDE * 118 + f"{n:02}", "clause": WIDE * 40} for n in range(8)],
+    "nodes": {
+        "anyOf": [{"matchExpressions": [{"key": KEY, "operator": "NotIn", "values": VALUES}]}],
+        "tolerations": [{"key": "t" * 63, "value": f"v{n:062}", "effect": "PreferNoSchedule"} for n in range(8)],
+    },
+}
+IN_OTHERS = expression(KEY, "In", *(f"x{number:062}" for number in range(64)))
+OTHER_SPEC = {**LONGEST_SPEC, "nodes": {"anyOf": [{"matchExpressions": [IN_OTHERS]}]}}
+LONGEST = resolved(**{NAME: LONGEST_SPEC, OTHER: OTHER_SPEC})
+LONG_TERM = term(expression(KEY, "In", *VALUES, *(f"v{number}" for number in range(99_000))))
+MANY_LONG_TERMS = [term(expression("z" * 63, "In", f"{number:063}")) for number in range(99)]
+
+
+def longest_denials() -> Iterator[tuple[str, Denied]]:
+    specs = {
+        "affinity": affinity(term(expression(KEY, "In", *VALUES))),
+        "long affinity": affinity(LONG_TERM),
+        "selector": {"nodeSelector": {KEY: VALUES[0]}},
+        "absent": affinity(term(expression(KEY, "DoesNotExist"))),
+        "annotated": {},
+        "unknown": {},
+        "no name": {},
+        "empty": affinity({}),
+        "node name": {"nodeName": "n" * 253},
+        "many": affinity(*MANY_LONG_TERMS),
+        "outside": affinity(term(expression("z" * 63, "Exists"))),
+        "tolerations": {"tolerations": [{"key": "z" * 63, "operator": "Exists"}]},
+    }
+    annotations = {"annotated": OTHER, "unknown": "u" * 63, "no name": "\n" * 10_000}
+    for kind, label, (case, spec) in product(KINDS, (NAME, OTHER), specs.items()):
+        made = workload(kind, template(spec, annotations.get(case)), name="w" * 253)
+        verdict = judge_workload(kind, made, "s" * 63, label, LONGEST)
+        if isinstance(verdict, Denied):
+            yield f"{kind} {case}", verdict
+    for kind in KINDS[1:]:
+        misplaced = workload(kind, template({}, OTHER), name="w" * 253, **{CLASSIFICATION: NAME})
+        verdict = judge_workload(kind, misplaced, "s" * 63, NAME, LONGEST)
+        assert isinstance(verdict, Denied)
+        yield f"{kind} misplaced", verdict
+    guarded = guard_pod(PodView({}, None), asks("s" * 63, NAME, None), LONGEST)
+    assert guarded is not None
+    yield "not placed", guarded
+
+
+LONGEST_DENIALS = tuple(longest_denials())
+
+
+def test_the_longest_that_is_legal_makes_one_line_of_less_than_1_kb() -> None:
+    for case, denied in LONGEST_DENIALS:
+        assert len(denied.message.encode()) < LIMIT, case
+        assert len(denied.message.splitlines()) == 1, case
+        assert denied.code in denied.message, case
+
+
+def test_the_longest_that_is_legal_comes_to_every_denial_of_the_judge() -> None:
+    assert {denied.code for _, denied in LONGEST_DENIALS} == set(Code) - SAID_BY_POLICIES_ALONE
+    assert max(len(denied.message.encode()) for _, denied in LONGEST_DENIALS) > LIMIT * 0.95
+
+
+def test_what_is_cut_is_cut_between_characters_with_an_ellipsis() -> None:
+    assert messages.one_line("ab  cd\n e", 9) == "ab cd e"
+    assert messages.one_line("abcdef", 6) == "abcdef"
+    assert messages.one_line("abcdefg", 6) == "abc…"
+    assert messages.one_line(WIDE * 4, 10) == WIDE * 2 + "…"
+    assert messages.one_line("ab cdefg", 6) == "ab…"
+
+
+@given(st.text(), st.integers(3, 40))
+def test_one_line_is_one_line_and_no_longer_than_asked(text: str, length: int) -> None:
+    line = messages.one_line(text, length)
+    assert len(line.encode()) <= length
+    assert len(line.splitlines()) <= 1
+
+
+@given(st.text())
+def test_only_what_can_be_a_name_is_repeated(text: str) -> None:
+    shown = messages.said(text)
+    assert shown == messages.NOT_A_NAME or (shown == text and 1 <= len(text) <= 63 and text.isascii())
+    assert messages.said("nl-depv") == "nl-depv"
+    assert messages.said("nl-depv\n") == messages.NOT_A_NAME
+
+
+def test_lists_are_elided_after_two() -> None:
+    assert messages.listing(["NL"]) == "NL"
+    assert messages.listing(["NL", "DE"]) == "NL or DE"
+    assert messages.listing(["NL", "DE"], "and") == "NL and DE"
+    assert messages.listing(["NL", "DE", "BE"]) == "NL, DE and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "words"),
+    [
+        (Requirement(COUNTRY, Operator.IN, ("NL",)), "country NL"),
+        (Requirement(COUNTRY, Operator.NOT_IN, ("US", "CN")), "country other than US or CN"),
+        (Requirement(COUNTRY, Operator.EXISTS), "any country"),
+        (Requirement(COUNTRY, Operator.DOES_NOT_EXIST), "no country"),
+        (Requirement("rack", Operator.GT, ("3",)), "rack above 3"),
+        (Requirement("rack", Operator.LT, ("3",)), "rack below 3"),
+    ],
+)
+def test_a_requirement_is_told_in_words(requirement: Requirement, words: str) -> None:
+    assert messages.describe(requirement) == words
+
+
+def test_tolerations_are_written_as_kubectl_writes_taints() -> None:
+    assert messages.tolerates([{"key": "a"}, {"key": "b", "value": "c", "effect": "NoSchedule"}]) == "a; b=c:NoSchedule"
+
+
+def test_a_daemonset_placed_by_residency_is_not_told_that_its_affinity_is_its_own() -> None:
+    made = workload("DaemonSet", template(IN_US), **{PLACED_TERMS: f"{COUNTRY} In US"})
+    verdict = judge_workload("DaemonSet", made, "payments", "nl-depv", CATALOGUE)
+    assert not isinstance(verdict, Denied)
