@@ -76,9 +76,7 @@ VALID: Final = (
     Valid("a reference may be a title alone", _with(references=[{"title": "AVG"}])),
     Valid(
         "a reference may have clause and address",
-        _with(
-            references=[{"title": "AVG", "clause": "44-49", "url": "https://example.com/eli/2016/679?x=1#a"}]
-        ),
+        _with(references=[{"title": "AVG", "clause": "44-49", "url": "https://example.com/eli/2016/679?x=1#a"}]),
     ),
     Valid("an address may have a port", _with(references=[{"title": "A", "url": "http://[::1]:8080"}])),
     Valid("empty references and includes say nothing", _with(references=[], includes=[])),
@@ -108,9 +106,7 @@ VALID: Final = (
     Valid("Exists with an empty list of values", _expression(operator="Exists", values=[])),
     Valid("Gt with 18 digits", _expression(operator="Gt", values=["9" * 18])),
     Valid("Lt with zero", _expression(operator="Lt", values=["0"])),
-    Valid(
-        "the restricted prefix itself", _expression(key="node-restriction.kubernetes.io/x", operator="Exists")
-    ),
+    Valid("the restricted prefix itself", _expression(key="node-restriction.kubernetes.io/x", operator="Exists")),
     Valid(
         "a subdivision that is not allowed",
         _expression(key=f"{FACT}/subdivision", operator="NotIn", values=["NL-BQ1", "NL-BQ2", "NL-BQ3"]),
@@ -125,9 +121,7 @@ VALID: Final = (
     Valid("a toleration of a taint without value", _toleration(key="pool", effect="PreferNoSchedule")),
     Valid(
         "two tolerations that differ in effect",
-        _with(
-            nodes={"tolerations": [{"key": "a", "effect": effect} for effect in ("NoSchedule", "NoExecute")]}
-        ),
+        _with(nodes={"tolerations": [{"key": "a", "effect": effect} for effect in ("NoSchedule", "NoExecute")]}),
     ),
     Valid("empty tolerations beside a demand", _with(nodes={"anyOf": [{"minSEAL": 1}], "tolerations": []})),
 )
@@ -137,9 +131,7 @@ _ONE_LINE: Final = "must be one line of text"
 _DISTINCT: Final = "write each item once"
 _TWO_LETTERS: Final = "write two capital letters, such as NL, DE or CH"
 _DEMAND: Final = "an alternative must demand something: write at least one of countries"
-_FACT_VALUES: Final = (
-    "must be values that the fact can have: countries as ISO 3166-1 codes such as NL (GR, not EL"
-)
+_FACT_VALUES: Final = "must be values that the fact can have: countries as ISO 3166-1 codes such as NL (GR, not EL"
 _ONE_NUMBER: Final = "must be one non-negative integer of at most 18 digits when the operator is Gt or Lt"
 _ONE_VALUE: Final = "must name at least one value when the operator is In or NotIn"
 _SLUG: Final = "must be lower-case letters, digits and '-', such as odc-noord"
@@ -153,9 +145,7 @@ _INCLUDED_NAME: Final = "lower-case letters, digits, '-' and '.', such as nl-dep
 INVALID: Final = (
     # the name
     Invalid("the canary's name is reserved", _with(), "metadata.name", _OWN_NAMES, name="residency-canary"),
-    Invalid(
-        "names of Residency's own are reserved", _with(), "metadata.name", _OWN_NAMES, name="residency-x"
-    ),
+    Invalid("names of Residency's own are reserved", _with(), "metadata.name", _OWN_NAMES, name="residency-x"),
     Invalid(
         "a name must fit a label",
         _with(),
@@ -171,15 +161,11 @@ INVALID: Final = (
     Invalid("a title must not be empty", _with(title=""), "spec.title", "at least 1 char"),
     Invalid("a title must have at most 120 characters", _with(title="a" * 121), "spec.title", "120"),
     Invalid("a title must be a string", _with(title=7), "spec.title", "string"),
-    Invalid(
-        "a title must be one line", _with(title="Departementaal\nVertrouwelijk"), "spec.title", _ONE_LINE
-    ),
+    Invalid("a title must be one line", _with(title="Departementaal\nVertrouwelijk"), "spec.title", _ONE_LINE),
     Invalid("a title must not end in a line end", _with(title="Example\n"), "spec.title", _ONE_LINE),
     Invalid("a title must not be blank", _with(title=" "), "spec.title", _ONE_LINE),
     Invalid("a title must not steer a terminal", _with(title="\x1b[31mred"), "spec.title", _ONE_LINE),
-    Invalid(
-        "a title must not have a Unicode line separator", _with(title="a\u2028b"), "spec.title", _ONE_LINE
-    ),
+    Invalid("a title must not have a Unicode line separator", _with(title="a\u2028b"), "spec.title", _ONE_LINE),
     Invalid("a field must be known", _with(colour="red"), "spec.colour", "unknown field"),
     # references
     Invalid(
@@ -218,9 +204,7 @@ INVALID: Final = (
         "spec.references[0].url",
         "300",
     ),
-    Invalid(
-        "at most 8 references", _with(references=[{"title": "A"}] * 9), "spec.references", "at most 8 item"
-    ),
+    Invalid("at most 8 references", _with(references=[{"title": "A"}] * 9), "spec.references", "at most 8 item"),
     # includes
     Invalid(
         "a classification must not include itself",
@@ -229,12 +213,8 @@ INVALID: Final = (
         "leave its own name out",
     ),
     Invalid("a name must be included once", _with(includes=["a", "a"]), "spec.includes", "duplicate value"),
-    Invalid(
-        "an included name must be a name", _with(includes=["Eu GDPR"]), "spec.includes[0]", _INCLUDED_NAME
-    ),
-    Invalid(
-        "an included name must not be empty", _with(includes=[""]), "spec.includes[0]", "at least 1 char"
-    ),
+    Invalid("an included name must be a name", _with(includes=["Eu GDPR"]), "spec.includes[0]", _INCLUDED_NAME),
+    Invalid("an included name must not be empty", _with(includes=[""]), "spec.includes[0]", "at least 1 char"),
     Invalid("an included name must fit a label", _with(includes=["a" * 64]), "spec.includes[0]", "63"),
     Invalid(
         "a reserved name must not be included",
@@ -248,14 +228,10 @@ INVALID: Final = (
         "spec.includes",
         "at most 8 item",
     ),
-    Invalid(
-        "includes must be a list", _with(includes="eu-gdpr"), "spec.includes", "must be a list", "type array"
-    ),
+    Invalid("includes must be a list", _with(includes="eu-gdpr"), "spec.includes", "must be a list", "type array"),
     # nodes
     Invalid("nodes must say something", _with(nodes={}), "spec.nodes", "must have anyOf or tolerations"),
-    Invalid(
-        "empty tolerations say nothing", _with(nodes={"tolerations": []}), "spec.nodes", "must have anyOf or"
-    ),
+    Invalid("empty tolerations say nothing", _with(nodes={"tolerations": []}), "spec.nodes", "must have anyOf or"),
     Invalid("anyOf must not be empty", _with(nodes={"anyOf": []}), "spec.nodes.anyOf", "at least 1 item"),
     Invalid(
         "at most 4 alternatives",
@@ -314,9 +290,7 @@ INVALID: Final = (
         f"{_ALTERNATIVE}.countries[0]",
         _TWO_LETTERS,
     ),
-    Invalid(
-        "a code must not be empty", _alternative(countries=[""]), f"{_ALTERNATIVE}.countries[0]", _TWO_LETTERS
-    ),
+    Invalid("a code must not be empty", _alternative(countries=[""]), f"{_ALTERNATIVE}.countries[0]", _TWO_LETTERS),
     Invalid(
         "a country must be named once",
         _alternative(countries=["NL", "NL"]),
@@ -483,9 +457,7 @@ INVALID: Final = (
         f"{_EXPRESSION}.values",
         _ONE_NUMBER,
     ),
-    Invalid(
-        "Lt has a number", _expression(operator="Lt", values=["one"]), f"{_EXPRESSION}.values", _ONE_NUMBER
-    ),
+    Invalid("Lt has a number", _expression(operator="Lt", values=["one"]), f"{_EXPRESSION}.values", _ONE_NUMBER),
     Invalid(
         "Gt has at most 18 digits",
         _expression(operator="Gt", values=["1" * 19]),

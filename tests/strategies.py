@@ -51,9 +51,7 @@ def _some(values: SearchStrategy[Any], most: int) -> SearchStrategy[list[Any]]:
     return st.lists(values, min_size=1, max_size=most, unique=True)
 
 
-def _object(
-    required: Mapping[str, SearchStrategy[Any]], **optional: SearchStrategy[Any]
-) -> SearchStrategy[Json]:
+def _object(required: Mapping[str, SearchStrategy[Any]], **optional: SearchStrategy[Any]) -> SearchStrategy[Json]:
     return st.fixed_dictionaries(dict(required), optional=optional)
 
 
@@ -137,9 +135,7 @@ def specs(included: SearchStrategy[str] | None = None) -> SearchStrategy[Json]:
     reference = _object(
         {"title": _lines(120)},
         clause=_lines(40),
-        url=st.sampled_from(
-            ["https://example.com", "http://example.com:8080/a?b=%27#c", "https://[::1]/'\"\\"]
-        ),
+        url=st.sampled_from(["https://example.com", "http://example.com:8080/a?b=%27#c", "https://[::1]/'\"\\"]),
     )
     return _object(
         {"title": _lines(120)},
@@ -159,9 +155,7 @@ _JUNK: Final = st.one_of(
     st.just([]),
     st.just({}),
     st.lists(st.sampled_from(_HOSTILE_TEXTS), max_size=3),
-    st.dictionaries(
-        st.sampled_from(["key", "title", "countries"]), st.sampled_from(_HOSTILE_TEXTS), max_size=2
-    ),
+    st.dictionaries(st.sampled_from(["key", "title", "countries"]), st.sampled_from(_HOSTILE_TEXTS), max_size=2),
 )
 
 
@@ -193,9 +187,7 @@ def hostile_specs(draw: st.DrawFn) -> Json:
             case "double" if isinstance(container, list):
                 container.append(container[key])
             case _ if isinstance(container, dict):
-                container[draw(st.sampled_from(["colour", "any_of", "minSeal", "values", "value"]))] = (
-                    container[key]
-                )
+                container[draw(st.sampled_from(["colour", "any_of", "minSeal", "values", "value"]))] = container[key]
             case _:
                 container[key] = draw(_JUNK)
     return spec

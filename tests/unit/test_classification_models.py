@@ -55,14 +55,11 @@ def test_the_path_of_a_part_is_told_when_only_a_part_is_read() -> None:
     with pytest.raises(ValidationError) as refused:
         DataClassificationSpec.parse({"titel": "x"})
     assert (
-        describe(refused.value, "spec")
-        == "spec.title: required, and missing; spec.titel: unknown field; leave it out"
+        describe(refused.value, "spec") == "spec.title: required, and missing; spec.titel: unknown field; leave it out"
     )
 
 
-@pytest.mark.parametrize(
-    "hostile", ["a\nb", "\x1b[2J", "x" * 10_000, {"a": "\n"}, ["\n"] * 1000, None, 1e300]
-)
+@pytest.mark.parametrize("hostile", ["a\nb", "\x1b[2J", "x" * 10_000, {"a": "\n"}, ["\n"] * 1000, None, 1e300])
 def test_a_hostile_value_makes_neither_a_second_line_nor_a_long_one(hostile: object) -> None:
     message = refusal(resource({"title": hostile}))
     assert message.isprintable()
@@ -74,9 +71,7 @@ def test_snake_case_is_not_what_users_write() -> None:
 
 
 def test_a_garbled_status_does_not_make_a_classification_invalid() -> None:
-    assert (
-        DataClassification.parse({**resource({"title": "x"}), "status": {"conditions": 7}}).spec.title == "x"
-    )
+    assert DataClassification.parse({**resource({"title": "x"}), "status": {"conditions": 7}}).spec.title == "x"
 
 
 def test_models_are_immutable() -> None:
@@ -94,9 +89,7 @@ def test_a_status_is_written_as_kubernetes_reads_it() -> None:
         last_transition_time=datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC),
         observed_generation=2,
     )
-    status = DataClassificationStatus(
-        observed_generation=2, used_by=UsedBy(namespaces=0), conditions=(condition,)
-    )
+    status = DataClassificationStatus(observed_generation=2, used_by=UsedBy(namespaces=0), conditions=(condition,))
     assert status.as_json() == {
         "observedGeneration": 2,
         "usedBy": {"namespaces": 0},

@@ -29,9 +29,7 @@ def walk(schema: Schema, path: str, required: bool = True) -> Iterator[tuple[str
 
 
 PARTS = [part for name in ("spec", "status") for part in walk(SCHEMA["properties"][name], name)]
-ALTERNATIVE = SCHEMA["properties"]["spec"]["properties"]["nodes"]["properties"]["anyOf"]["items"][
-    "properties"
-]
+ALTERNATIVE = SCHEMA["properties"]["spec"]["properties"]["nodes"]["properties"]["anyOf"]["items"]["properties"]
 
 
 def test_the_names_are_those_of_the_code() -> None:

@@ -47,7 +47,7 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
         [rule("", "v1", ["CREATE"], ["pods/binding", "bindings"])],
         variables,
         "variables.allowed && variables.keys.size() == 0",
-        f"variables.allowed ? {metadata} : {binding}",
+        f"(variables.allowed ? {metadata} : {binding})",
     )
 
 

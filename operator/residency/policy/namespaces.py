@@ -31,14 +31,15 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         (
             "free",
             "variables.old.size() == 0 || (variables.new.size() > 0 && "
-            f"variables.new[0] in ({free.find('variables.old[0]')}).orValue([])) || {may}.allowed()",
+            f"variables.new[0] in ({free.find('variables.old[0]')}).orValue([]))",
         ),
-        ("text", f'({titles.find("variables.old[0]")}).orValue([string(variables.old[0]), ""])'),
+        ("previous", 'variables.old.size() == 0 ? "" : string(variables.old[0])'),
+        ("text", f'({titles.find("variables.previous")}).orValue([variables.previous, ""])'),
     ]
     declassification = message(
         messages.DECLASSIFICATION,
         name="object.metadata.name",
-        old="variables.old[0]",
+        old="variables.previous",
         title="variables.text[0]",
         why="variables.text[1]",
         new='(variables.new.size() == 0 ? "no classification" : variables.new[0])',
@@ -61,7 +62,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         conditions,
         [routes],
         variables,
-        "!variables.excluded && !variables.unknown && variables.free",
+        f"!variables.excluded && !variables.unknown && (variables.free || {may}.allowed())",
         text,
     )
 

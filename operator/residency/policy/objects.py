@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, PolicyName
 from residency.policy.cel import literal
 
+SCHEDULERS = ("system:kube-scheduler",)
+"""Who may bind pods in classified namespaces unless told otherwise."""
+
 API_VERSION = "admissionregistration.k8s.io/v1"
 
 Expressions = Sequence[tuple[str, str]]
@@ -32,7 +35,7 @@ class Settings:
     canary_namespace: str
     excluded_namespaces: tuple[str, ...] = ("kube-system",)
     reinvocation_policy: str = "Never"
-    schedulers: tuple[str, ...] = ("system:kube-scheduler",)
+    schedulers: tuple[str, ...] = SCHEDULERS
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -131,8 +134,7 @@ class Frame:
             "validations": [
                 {
                     "expression": expression,
-                    # The API server works out the message also where nothing is refused.
-                    "messageExpression": f'({expression}) ? "" : {text}',
+                    "messageExpression": _only_where_refused(expression, text),
                     "reason": "Forbidden",
                 }
             ],
@@ -163,6 +165,11 @@ class Frame:
             "annotations": {REVISION: self.revision},
         }
         return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+
+def _only_where_refused(expression: str, text: str) -> str:
+    """The API server works out the message also where nothing is refused; a message cannot ask for rights."""
+    return text if "authorizer" in expression else f'({expression}) ? "" : {text}'
 
 
 def rule(group: str, version: str, operations: Iterable[str], resources: Iterable[str]) -> dict[str, Any]:
