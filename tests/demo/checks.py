@@ -1,11 +1,12 @@
 """What the demo claims, and whether it is so."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
 PAUSE_SECONDS: Final = 0.1
+_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Checks:
         if holds:
             self.held += 1
         else:
-            self.failures.append(Failure(expected, str(found)))
+            self.failures.append(Failure(expected, _told(found)))
         return holds
 
     def soon(self, problem: Callable[[], str], expected: str, seconds: float = 30) -> bool:
@@ -40,3 +41,11 @@ class Checks:
         while (found := problem()) and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
         return self.that(not found, f"{expected} within {seconds:g} s", found)
+
+
+def _told(found: object) -> str:
+    """Some of many things, or the one thing."""
+    if isinstance(found, str) or not isinstance(found, Collection):
+        return str(found)
+    told = sorted(map(str, found))
+    return "; ".join(told[:_SHOWN]) + (f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")

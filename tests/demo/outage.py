@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from rich.text import Text
-
 from controlplane import RequestError
 from demo import pictures
 from demo.checks import Checks
@@ -42,7 +40,8 @@ class Outage:
         """Kill it, scale, try to escape, create, scale back, start it again; the seconds without a controller."""
         began = time.monotonic()
         status = self.setting.controller.kill()
-        self._claim(status < 0, f"The controller is killed with SIGKILL (its exit status is {status}).")
+        text = f"The controller is killed with SIGKILL (its exit status is {status})."
+        self._claim(status < 0, text, "the controller to be killed by a signal", status)
         with ThreadPoolExecutor(1) as aside:
             escapes = aside.submit(make, self.setting.cluster, attempts)
             self._show(self._scale(TIMES, "Scaled up"))
@@ -67,7 +66,8 @@ class Outage:
             len(pods) == total and not outside,
             f"{what}: {len(pods)} of {total} pods of {len(wanted)} classified applications run, "
             f"[bold]{len(outside)}[/] ever where they may not.",
-            found="; ".join(sorted(outside)),
+            f"{total} pods of the applications that scale, all where they may be",
+            outside or f"{len(pods)} pods",
         )
         return pods
 
@@ -98,7 +98,8 @@ class Outage:
             not bad,
             f"Meanwhile everything above is tried again: {len(outcomes) - len(bad)} of {len(outcomes)} refused, "
             "with the same codes.",
-            found="; ".join(outcome.found for outcome in bad),
+            "the API server to refuse the same attempts, with the same codes, without the controller",
+            [outcome.found for outcome in bad],
         )
 
     def _create(self) -> None:
@@ -112,7 +113,12 @@ class Outage:
         )
         pods = self.judging.of(newcomer)
         outside = self.judging.outside([newcomer], pods)
-        self._claim(not outside, f"A new pod in {example.namespace} is placed as before, on {self._pools(pods)}.")
+        self._claim(
+            not outside,
+            f"A new pod in {example.namespace} is placed as before, on {self._pools(pods)}.",
+            f"a new pod in {example.namespace} to be placed as before",
+            outside,
+        )
 
     def _classify(self, like: str) -> None:
         self.setting.installation.classify(NEWCOMER, self.judging.classifications[like]["spec"])
@@ -125,7 +131,8 @@ class Outage:
             Code.UNKNOWN_CLASSIFICATION in said and not self.setting.installation.condition(NEWCOMER),
             f"A new classification is not in force, so a namespace that names it is refused "
             f"({Code.UNKNOWN_CLASSIFICATION}).",
-            found=said,
+            "a classification that nobody has compiled to be unusable",
+            said,
         )
 
     # When it is back
@@ -141,7 +148,8 @@ class Outage:
             not problems and self.setting.controller.leads,
             f"The controller is started again; {time.monotonic() - began:.1f} s later everything is Ready, "
             "the new classification too.",
-            found=", ".join(problems),
+            f"everything to be Ready within {SECONDS:g} s of a restart of the controller",
+            problems or "that it does not lead",
         )
 
     def _scalable(self) -> list[Workload]:
@@ -154,5 +162,5 @@ class Outage:
     def _pools(self, pods: Iterable[Pod]) -> str:
         return self.palette.names(self.judging.nodes[pod.node].pool for pod in pods if pod.node)
 
-    def _claim(self, holds: bool, text: str, found: str = "") -> None:
-        self.view.claim(self.checks.that(holds, Text.from_markup(text).plain, found), text)
+    def _claim(self, holds: bool, text: str, expected: str, found: object) -> None:
+        self.view.claim(self.checks.that(holds, expected, found), text)

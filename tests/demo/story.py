@@ -50,7 +50,7 @@ class Story:
         pods = self.judging.sight.pods()
         mine = [pod for each in self.workloads for pod in self.judging.of(each, pods)]
         outside = self.judging.outside(self.workloads, mine)
-        self.checks.that(not outside, "every pod to be where it may in the end", "; ".join(outside))
+        self.checks.that(not outside, "every pod to be where it may in the end", outside)
         kinds = {each.kind for each in self.workloads}
         return [
             f"[bold]{len(self.workloads)}[/] workloads of {len(kinds)} kinds run [bold]{len(mine)}[/] pods, "
@@ -163,14 +163,14 @@ class Story:
         self.checks.that(len(pods) == expected, f"{workload.kind} {workload.name} to have {expected} pods", len(pods))
         for pod in pods:
             outside = self.judging.outside([workload], [pod])
-            self.checks.that(not outside, f"pod {pod.name} to run where it may", "; ".join(outside))
+            self.checks.that(not outside, f"pod {pod.name} to run where it may", outside)
 
     def _claim_placed(self, pods: Sequence[Pod]) -> None:
         classified = [each for each in self.workloads if self.judging.asked(each)]
         count = sum(len(self.judging.of(each, pods)) for each in classified)
         outside = self.judging.outside(classified, pods)
         text = f"All {count} classified pods run on nodes that their classifications allow."
-        self.view.claim(self.checks.that(not outside, text, "; ".join(outside)), text)
+        self.view.claim(self.checks.that(not outside, text, outside), text)
 
     def _claim_free(self, pods: Sequence[Pod]) -> None:
         free = [each for each in self.workloads if not self.judging.asked(each)]

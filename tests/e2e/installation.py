@@ -34,7 +34,7 @@ def wait_for(what: Callable[[], T | None], seconds: float = 60, *, saying: str =
     while not (found := what()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain{': ' if saying else ''}{saying}")
-        time.sleep(0.05)
+        time.sleep(0.1)
     return found
 
 

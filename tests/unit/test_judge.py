@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brute_force import World
+from brute_force import World, matches_pod
 from random_cases import COUNTRY, MODEL, NAMES, RACK, ZONE, Cases, distinct, whole_world
 from residency.api.names import CLASSIFICATION, SOVEREIGN, ClassificationName, Code
 from residency.core.catalogue import allowances
@@ -291,6 +291,13 @@ def test_views_read_nulls_and_missing_fields_as_nothing() -> None:
 @pytest.fixture(scope="module")
 def world() -> World:
     return whole_world()
+
+
+def test_a_world_says_of_all_nodes_what_kubernetes_says_of_each(world: World) -> None:
+    cases = Cases()
+    for selector, terms in distinct(lambda: (cases.selector(), cases.terms()), 100):
+        one_by_one = [matches_pod(dict(selector), terms, node) for node in world.nodes]
+        assert world.pod(dict(selector), terms) == sum(1 << n for n, match in enumerate(one_by_one) if match)
 
 
 def allowed(world: World, asked: Iterable[Placement]) -> int:

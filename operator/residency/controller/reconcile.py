@@ -152,12 +152,16 @@ class Reconciler:
         self.metrics.reconcile_errors.labels(step=step).inc()
 
     async def _labels(self) -> dict[str, str]:
-        """Read which namespaces are classified; those that no policy applies to never are."""
+        """Read which namespaces are classified.
+
+        Those that no policy applies to never are; those that are going admit no pods and need no rules any more.
+        """
         found = await self.client.find(NAMESPACES, labels=names.CLASSIFICATION, metadata_only=True)
         return {
             name_of(item): item["metadata"]["labels"][names.CLASSIFICATION]
             for item in found
             if name_of(item) not in (*self.settings.excluded, self.settings.canary_namespace)
+            and "deletionTimestamp" not in item["metadata"]
         }
 
     async def _waiting(

@@ -66,14 +66,13 @@ def place_pod(revision: str) -> str:
     canary = annotate(PLACED_BY, literal(f"revision {revision}"))
     note = annotate(PLACED_BY, 'variables.names.join(",")')
     alternatives = require("/spec", 'variables.asked[0].map(a, {"matchExpressions": dyn(a)})')
-    terms = (
-        f"(!variables.free ? (variables.kept ? [] : {require('/spec', 'variables.placed')}) : "
-        f"variables.implicit ? {alternatives} : {_append('variables.asked[0][0]')})"
-    )
+    free_terms = f"(variables.implicit ? {alternatives} : {_append('variables.asked[0][0]')})"
+    judged_terms = f"(variables.kept ? [] : {require('/spec', 'variables.placed')})"
     nothing = "!variables.placeable || (variables.kept && variables.missing.size() == 0)"
+    tolerations = tolerate("/spec", "variables.missing")
     return (
-        f"variables.canary ? {canary} : !variables.free && ({nothing}) ? {NOTHING} : "
-        f"{note} + {terms} + {tolerate('/spec', 'variables.missing')}"
+        f"variables.free ? {note} + {free_terms} + {tolerations} : variables.canary ? {canary} : "
+        f"{nothing} ? {NOTHING} : {note} + {judged_terms} + {tolerations}"
     )
 
 

@@ -125,24 +125,20 @@ def terms(tables: Tables, implicit: str, *, to_write: bool) -> Variables:
     ]
 
 
-# Exactly one classification is asked for, known and with demands; all of its alternatives have some then.
-_ONE_DEMANDS = (
-    'variables.names.size() == 1 && variables.named == "" && '
-    "variables.asked[0].size() > 0 && variables.asked[0][0].size() > 0"
-)
-
-
 def admitted() -> Variables:
     """Whether the guard lets a pod pass; first by the short way, that of nearly all pods.
 
-    A pod is ``carrying`` if each of its terms has, word for word, all that an alternative asks.
+    Their terms end, to the letter, with all that an alternative of the one classification asks.
     """
-    carries = f"variables.asked[0].exists(a, a.all(r, r in {rules.expressions('t')}))"
+    own = "t.matchExpressions"
+    ends = f"{own}.slice({own}.size() - a.size(), {own}.size()) == a"
+    carries = f"variables.asked[0].exists(a, a.size() > 0 && {own}.size() >= a.size() && {ends})"
     return [
-        ("carrying", f"{_ONE_DEMANDS} && variables.terms.size() > 0 && variables.terms.all(t, {carries})"),
+        ("given", TERMS_OF_SPEC),
         (
             "admitted",
-            'variables.carrying || (variables.unknown.size() == 0 && variables.named == "" && variables.kept)',
+            'variables.named == "" && ((variables.names.size() == 1 && variables.given.size() > 0 && '
+            f"variables.given.all(t, has({own}) && {carries})) || (variables.unknown.size() == 0 && variables.kept))",
         ),
     ]
 
@@ -153,14 +149,22 @@ def free() -> Variables:
     Then no term is satisfied, every alternative can be met together with every term, and nothing has to be judged.
     Terms of its own are only ever appended to, where there is one alternative.
     """
-    unsaid = "variables.asked[0].all(a, a.all(r, !(r.key in variables.selector) && !(r.key in variables.mentioned)))"
+    demanding = "variables.asked[0].size() > 0 && variables.asked[0][0].size() > 0"
+    unselected, unsaid = (
+        f"variables.asked[0].all(a, a.all(r, !(r.key in variables.{keys})))" for keys in ("selector", "keysOfTerms")
+    )
     appendable = (
         f"variables.asked[0].size() == 1 && {TERMS_OF_SPEC}.size() <= {MAX_TERMS} && "
         f"{TERMS_OF_SPEC}.all(t, has(t.matchExpressions))"
     )
     return [
-        ("mentioned", f"{TERMS_OF_SPEC}.map(t, {rules.expressions('t')}.map(e, e.key)).flatten()"),
-        ("free", f"{_ONE_DEMANDS} && {unsaid} && (variables.implicit || ({appendable}))"),
+        ("keysOfTerms", f"{TERMS_OF_SPEC}.map(t, {rules.expressions('t')}.map(e, e.key)).flatten()"),
+        (
+            "free",
+            f'variables.names.size() == 1 && variables.named == "" && {demanding} && '
+            f"(variables.selector.size() == 0 || {unselected}) && "
+            f"(variables.implicit || ({appendable} && {unsaid}))",
+        ),
     ]
 
 
