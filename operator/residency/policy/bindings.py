@@ -3,6 +3,7 @@
 from residency.api.names import CLASSIFICATION, GROUP, PLACED_BY, PolicyName
 from residency.core import messages
 from residency.core.judge import Catalogue
+from residency.policy import rules
 from residency.policy.cel import Table, literal, message
 from residency.policy.objects import CLASSIFIED, EVERYWHERE, Frame, Pair, rule
 
@@ -36,10 +37,10 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
         name="variables.name",
         title="variables.text[0]",
         why="variables.text[1]",
-        schedulers=literal(messages.listing(schedulers, "and")),
-        user="request.userInfo.username",
+        schedulers=literal(messages.one_line(messages.listing(schedulers, "and"), 160)),
+        user=rules.cut("request.userInfo.username"),
     )
-    metadata = message(messages.BINDING_METADATA, keys="variables.keys[0]")
+    metadata = message(messages.BINDING_METADATA, keys=rules.cut("variables.keys[0]"))
     return frame.validating(
         PolicyName.GUARD_BINDINGS,
         CLASSIFIED,
@@ -55,7 +56,7 @@ def guard_annotations(frame: Frame) -> Pair:
     """Refuse to change what a pod says it was placed by, through the pod or its status."""
     new, old = "object.metadata.?annotations[?k]", "oldObject.metadata.?annotations[?k]"
     changed = f"{literal(_PLACED)}.filter(k, {new} != {old})"
-    text = message(messages.ANNOTATION_CHANGED, keys="variables.changed[0]", name="object.metadata.name")
+    text = message(messages.ANNOTATION_CHANGED, keys="variables.changed[0]", name=rules.cut("object.metadata.name"))
     return frame.validating(
         PolicyName.GUARD_ANNOTATIONS,
         EVERYWHERE,

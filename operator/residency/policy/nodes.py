@@ -3,6 +3,7 @@
 from residency.api.names import Fact, PolicyName, Right
 from residency.core import messages
 from residency.core.judge import Catalogue
+from residency.policy import rules
 from residency.policy.cel import literal, message
 from residency.policy.objects import Frame, Pair, rule
 
@@ -17,9 +18,13 @@ def guard_nodes(frame: Frame, catalogue: Catalogue) -> Pair:
     new, old = "object.metadata.?labels[?k]", "oldObject.metadata.?labels[?k]"
     changed = f'(request.operation == "CREATE" ? {new}.hasValue() : {new} != {old})'
     may = f'authorizer.group("").resource("nodes").name(object.metadata.name).check({literal(str(Right.ATTEST))})'
-    shown = 'variables.changed.size() == 1 ? variables.changed[0] : variables.changed[0] + " and others"'
+    first = rules.cut("variables.changed[0]")
+    shown = f'variables.changed.size() == 1 ? {first} : {first} + " and others"'
     text = message(
-        messages.NODE_FACTS, user="request.userInfo.username", name="object.metadata.name", keys=f"({shown})"
+        messages.NODE_FACTS,
+        user=rules.cut("request.userInfo.username"),
+        name=rules.cut("object.metadata.name"),
+        keys=f"({shown})",
     )
     return frame.validating(
         PolicyName.GUARD_NODES,
