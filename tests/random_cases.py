@@ -5,7 +5,7 @@ whatever finite list a requirement names or bound it sets, some label beyond it 
 """
 
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 from brute_force import World
@@ -25,6 +25,11 @@ VALUES = {
     ZONE: ("a", "b"),
 }
 BOUNDS = ("0", "1", "2", "3", "4", "03")
+# How many different cases each bulk test evaluates; together more than 100,000.
+PAIRS, SETS = 8_100, 57_000
+NORMALISED, IMPLIED, CONJOINED = 12_000, 10_000, 8_000
+CROSSED, JUDGED = 10_000, 4_000
+
 CATALOGUE = 300
 NAMES = ("node-1", "node-2")
 LABELS = {
@@ -72,6 +77,10 @@ class Cases:
     def __init__(self, seed: int = 20261123) -> None:
         self._chance = random.Random(seed)
         self._placements: list[Placement] = []
+
+    def one_of(self, pool: Sequence[_Case]) -> _Case:
+        """One of those that were made before."""
+        return self._chance.choice(pool)
 
     def requirement(self, keys: tuple[str, ...] = RESTRICTED) -> Requirement:
         """Any requirement, In and NotIn more often than others."""

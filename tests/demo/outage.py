@@ -20,7 +20,7 @@ from residency.api.names import Code
 
 TIMES: Final = 5
 NEWCOMER: Final = "written-meanwhile"
-SECONDS: Final = 60.0
+SECONDS: Final = 120.0
 PAUSE: Final = 0.25
 _SCALABLE: Final = ("Deployment", "ReplicaSet", "ReplicationController")
 

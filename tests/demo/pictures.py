@@ -118,7 +118,9 @@ def scaled(palette: Palette, pools: Mapping[str, Sequence[Node]], rows: Iterable
         change = Text(f"{before:2} → {len(row.pods):2}")
         counts = palette.counts(pools, row.pods)
         where = [
-            count + Text(f" {pool}", "dim") for pool, count in zip(pools, counts, strict=True) if count.plain != "·"
+            Text.assemble(count, " ", (pool, palette.colours[pool]))
+            for pool, count in zip(pools, counts, strict=True)
+            if count.plain != _NONE
         ]
         table.add_row("  " + row.name, change, Text(", ").join(where), Text(row.how, "blue"))
     return table

@@ -15,7 +15,7 @@ from e2e.installation import Controller, Installation
 # As a Pod that is restarted keeps its name, so does this controller: it need not wait for its own Lease.
 IDENTITY: Final = "residency-controller-0"
 TRIGGERED: Final = "{name}-now"
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 120.0
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from demo.sight import Object, Pod, Sight, matches
 from demo.view import View
 from residency.api.names import FACT_PREFIX, PLACED_TERMS
 
-SETTLE_SECONDS: Final = 60.0
+SETTLE_SECONDS: Final = 120.0
 REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 

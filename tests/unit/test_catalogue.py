@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brute_force import World
@@ -380,6 +380,7 @@ def test_hostile_includes_are_resolved_quickly_or_refused_in_one_line(hostile: A
 NAMES = tuple("abcdef")
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(NAMES), any_specs(), min_size=1), st.data())
 def test_whatever_the_schema_lets_through_is_resolved_or_refused_in_one_line(
     fields: dict[str, dict[str, Any]], data: st.DataObject

@@ -6,11 +6,27 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brute_force import World, matches_pod
-from random_cases import COUNTRY, MODEL, NAMES, RACK, ZONE, Cases, distinct, whole_world
+from random_cases import (
+    CONJOINED,
+    COUNTRY,
+    CROSSED,
+    IMPLIED,
+    JUDGED,
+    MODEL,
+    NAMES,
+    NORMALISED,
+    PAIRS,
+    RACK,
+    SETS,
+    ZONE,
+    Cases,
+    distinct,
+    whole_world,
+)
 from residency.api.names import CLASSIFICATION, SOVEREIGN, ClassificationName, Code
 from residency.core.catalogue import allowances
 from residency.core.judge import (
@@ -31,7 +47,6 @@ from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodToleration, PodView, Term
 from workload_strategies import placements, pod_specs
 
-CROSSED, JUDGED = 15_000, 4_000
 NL, DE, US = "NL", "DE", "US"
 
 
@@ -374,6 +389,11 @@ def check_verdict(world: World, pod: PodView, asked: tuple[Placement, ...], verd
             assert guard_pod(placed, given, known) is None
 
 
+def test_more_than_100_000_cases_are_evaluated_against_kubernetes_own_semantics() -> None:
+    """Each bulk test asserts that it evaluated its number, all different."""
+    assert PAIRS + SETS + NORMALISED + IMPLIED + CONJOINED + CROSSED + JUDGED > 100_000
+
+
 def test_a_verdict_is_what_kubernetes_would_make_of_the_pod(world: World) -> None:
     cases = Cases()
     verdicts: Counter[str] = Counter()
@@ -400,6 +420,7 @@ KUBERNETES_EYES = World(
 )
 
 
+@settings(max_examples=50)
 @given(pod_specs(), st.lists(placements(), min_size=1, max_size=2))
 def test_nothing_is_placed_elsewhere_also_with_odd_labels_and_bounds(
     spec: dict[str, Any], asked: list[Placement]

@@ -307,7 +307,7 @@ LONGEST_SPEC = {
 IN_OTHERS = expression(KEY, "In", *(f"x{number:062}" for number in range(64)))
 OTHER_SPEC = {**LONGEST_SPEC, "nodes": {"anyOf": [{"matchExpressions": [IN_OTHERS]}]}}
 LONGEST = resolved(**{NAME: LONGEST_SPEC, OTHER: OTHER_SPEC})
-LONG_TERM = term(expression(KEY, "In", *VALUES, *(f"v{number}" for number in range(99_000))))
+LONG_TERM = term(expression(KEY, "In", *VALUES, *(f"v{number}" for number in range(10_000))))
 MANY_LONG_TERMS = [term(expression("z" * 63, "In", f"{number:063}")) for number in range(99)]
 
 

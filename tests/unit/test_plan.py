@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from residency.api.names import ClassificationName, Reason
 from residency.controller.catalogue import Plan, country_sets_json, nothing, placement_json, plan
 from residency.core.judge import Catalogue
+from residency.core.requirements import Operator
 from residency.policy.cel import DoesNotFit
 from residency.policy.compile import CompiledPolicies
 
@@ -92,6 +93,14 @@ def test_what_includes_something_unreadable_keeps_its_last_good_placement() -> N
         {"placement": "rubbish"},
         {"placement": {"generation": 1, "alternatives": []}},
         {"placement": {"generation": 1, "alternatives": [{"requirements": [{"key": "k", "operator": "Sometimes"}]}]}},
+        {"placement": {"generation": 1, "alternatives": [{"requirements": [{"key": "k", "operator": "Gt"}]}]}},
+        {"placement": {"generation": 1, "alternatives": [{"requirements": [{"key": "k", "operator": "In"}]}]}},
+        {
+            "placement": {
+                "generation": 1,
+                "alternatives": [{"requirements": [{"key": "k", "operator": "DoesNotExist"}]}],
+            }
+        },
     ],
 )
 def test_rubbish_in_the_status_is_no_last_good_placement(status: Any) -> None:
@@ -159,8 +168,16 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+REQUIREMENTS = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(["", "k", COUNTRY]),
+        "operator": st.sampled_from([*map(str, Operator), "Sometimes"]),
+    },
+    optional={"values": st.lists(st.sampled_from(["", "NL", "1", "-1", "9" * 30]), max_size=3)},
+)
+ALTERNATIVES = st.lists(st.fixed_dictionaries({"requirements": st.lists(REQUIREMENTS, max_size=3)}), max_size=3)
 PLACEMENTS = st.fixed_dictionaries(
-    {}, optional={"generation": ANYTHING, "alternatives": ANYTHING, "tolerations": ANYTHING}
+    {"generation": st.integers(), "alternatives": ALTERNATIVES}, optional={"tolerations": ANYTHING}
 )
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_cases import Cases
@@ -246,6 +246,7 @@ def _generated() -> Catalogue:
 GENERATED = _generated()
 
 
+@settings(max_examples=50)
 @given(workloads(), st.none() | st.sampled_from(NAMES))
 def test_a_template_is_refused_when_its_pods_would_be_and_not_otherwise(workload: Json, label: str | None) -> None:
     kind = workload["kind"]

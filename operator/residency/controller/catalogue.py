@@ -17,7 +17,7 @@ from residency.api.names import ClassificationName, Reason
 from residency.api.schema import describe
 from residency.core.catalogue import Unresolved, resolve, restore
 from residency.core.judge import Catalogue
-from residency.core.placement import Classification, Placement, Toleration
+from residency.core.placement import Classification, Placement, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
 from residency.policy.cel import DoesNotFit
 from residency.policy.compile import CompiledPolicies
@@ -216,7 +216,8 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
         )
     except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not
         return None
-    if not placement.alternatives:
+    # Anything but the normal form in which placements are resolved was not written by us.
+    if not placement.alternatives or any(normalise(one) != one for one in placement.alternatives):
         return None
     title = _mapping(raw.get("spec")).get("title")
     return restore(name, title if isinstance(title, str) else str(name), (), placement)
