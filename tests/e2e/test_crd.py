@@ -81,9 +81,7 @@ def test_the_api_server_accepts_what_the_models_accept(cluster: ControlPlane, ca
 
 
 @pytest.mark.parametrize("case", INVALID, ids=lambda case: case.rule)
-def test_the_api_server_refuses_naming_the_field_and_what_would_be_right(
-    cluster: ControlPlane, case: Invalid
-) -> None:
+def test_the_api_server_refuses_naming_the_field_and_what_would_be_right(cluster: ControlPlane, case: Invalid) -> None:
     message = refusal(cluster, resource(case.spec, case.name))
     assert case.at in message
     assert (case.server_says or case.says).lower() in message.lower()
@@ -225,9 +223,7 @@ def stored(cluster: ControlPlane) -> Iterator[Callable[[Json, str], None]]:
         cluster.request("DELETE", f"{PATH}/{name}")
 
 
-def test_a_full_status_is_stored_as_it_was_written(
-    cluster: ControlPlane, stored: Callable[[Json, str], None]
-) -> None:
+def test_a_full_status_is_stored_as_it_was_written(cluster: ControlPlane, stored: Callable[[Json, str], None]) -> None:
     stored({"title": "Persoonsgegevens"}, "nl-status")
     written = full_status()
     cluster.request("PATCH", f"{PATH}/nl-status/status", {"status": written.as_json()})
@@ -236,9 +232,7 @@ def test_a_full_status_is_stored_as_it_was_written(
     assert read["metadata"]["generation"] == 1
 
 
-def test_kubectl_shows_title_readiness_use_and_age(
-    cluster: ControlPlane, stored: Callable[[Json, str], None]
-) -> None:
+def test_kubectl_shows_title_readiness_use_and_age(cluster: ControlPlane, stored: Callable[[Json, str], None]) -> None:
     stored({"title": "Persoonsgegevens"}, "nl-columns")
     cluster.request("PATCH", f"{PATH}/nl-columns/status", {"status": full_status().as_json()})
     header, line = cluster.kubectl("get", "dcl").splitlines()
@@ -252,9 +246,9 @@ def test_kubectl_shows_title_readiness_use_and_age(
 def test_what_became_invalid_by_a_stricter_rule_can_still_be_edited_elsewhere(cluster: ControlPlane) -> None:
     strict = yaml.safe_load(CRD.read_text())
     lax = yaml.safe_load(CRD.read_text())
-    alternative = lax["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][
-        "nodes"
-    ]["properties"]["anyOf"]["items"]["properties"]
+    alternative = lax["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["nodes"][
+        "properties"
+    ]["anyOf"]["items"]["properties"]
     del alternative["countries"]["items"]["x-kubernetes-validations"]
     raw = resource({"title": "Old", "nodes": {"anyOf": [{"countries": ["UK"]}]}}, "nl-ratchet")
     replace_definition(cluster, lax)

@@ -262,7 +262,7 @@ def test_excluded_namespaces_are_left_out_by_every_binding_that_selects_by_names
     for item in compile_policies({}, settings).objects:
         resources = item["spec"].get("matchResources")
         if resources:
-            _, excluded = resources["namespaceSelector"]["matchExpressions"]
+            *_, excluded = resources["namespaceSelector"]["matchExpressions"]
             assert excluded["operator"] == "NotIn"
             assert excluded["values"] == ["kube-system", "legacy", "own"]
 

@@ -20,7 +20,14 @@ from residency.core.workload import TEMPLATE_PATHS, PodView
 Json = dict[str, Any]
 LIMIT = 1024
 # tests/e2e/test_enforcement.py reads these.
-SAID_BY_POLICIES_ALONE = {Code.CLASSIFICATION_IN_USE, Code.EXCLUDED_NAMESPACE}
+SAID_BY_POLICIES_ALONE = {
+    Code.CLASSIFICATION_IN_USE,
+    Code.EXCLUDED_NAMESPACE,
+    Code.DECLASSIFICATION,
+    Code.NODE_FACTS,
+    Code.BINDING,
+    Code.ANNOTATION_CHANGED,
+}
 KINDS = tuple(TEMPLATE_PATHS)
 
 
@@ -403,3 +410,30 @@ def test_a_daemonset_placed_by_residency_is_not_told_that_its_affinity_is_its_ow
     made = workload("DaemonSet", template(IN_US), **{PLACED_TERMS: f"{COUNTRY} In US"})
     verdict = judge_workload("DaemonSet", made, "payments", "nl-depv", CATALOGUE)
     assert not isinstance(verdict, Denied)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        messages.DECLASSIFICATION,
+        messages.NODE_FACTS,
+        messages.BINDING,
+        messages.BINDING_METADATA,
+        messages.ANNOTATION_CHANGED,
+    ],
+)
+def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str) -> None:
+    longest = LONGEST[ClassificationName(NAME)]
+    said = template.format(
+        name="n" * messages.KEY_LENGTH,
+        old=NAME,
+        new=OTHER,
+        title=messages.titled(longest.name, longest.title),
+        why=longest.why,
+        subject=messages.namespace_subject("s" * 63),
+        user="u" * messages.KEY_LENGTH,
+        keys="k" * messages.KEY_LENGTH,
+        schedulers="s" * 160,
+    )
+    assert len(said.encode()) < LIMIT
+    assert len(said.splitlines()) == 1

@@ -39,6 +39,9 @@ A test holds the two together.
 - residency-guard-annotated-templates
 - residency-guard-namespaces
 - residency-guard-classifications
+- residency-guard-nodes
+- residency-guard-bindings
+- residency-guard-annotations
 {{- end }}
 
 {{/* What a schema cannot say of one value, because it concerns two. */}}

@@ -63,6 +63,19 @@ class Code(StrEnum):
     DAEMONSET_AFFINITY = "RES-107"
     CLASSIFICATION_IN_USE = "RES-108"
     EXCLUDED_NAMESPACE = "RES-109"
+    DECLASSIFICATION = "RES-110"
+    NODE_FACTS = "RES-111"
+    BINDING = "RES-112"
+    ANNOTATION_CHANGED = "RES-113"
+
+
+class Right(StrEnum):
+    """RBAC verbs of Residency's own, which the API server itself knows nothing of."""
+
+    DECLASSIFY = "declassify"
+    """On a DataClassification: take namespaces out of it, or move them to one that does not imply it."""
+    ATTEST = "attest"
+    """On a Node: set and change its facts."""
 
 
 class PolicyName(StrEnum):
@@ -81,6 +94,9 @@ class PolicyName(StrEnum):
     GUARD_ANNOTATED_TEMPLATES = "residency-guard-annotated-templates"
     GUARD_NAMESPACES = "residency-guard-namespaces"
     GUARD_CLASSIFICATIONS = "residency-guard-classifications"
+    GUARD_NODES = "residency-guard-nodes"
+    GUARD_BINDINGS = "residency-guard-bindings"
+    GUARD_ANNOTATIONS = "residency-guard-annotations"
 
 
 class Condition(StrEnum):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from residency.api.names import CANARY
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
-from residency.policy.compile import Settings
+from residency.policy.objects import SCHEDULERS, Settings
 from residency.reporting.logs import set_up
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ def add_to(commands: "Commands") -> None:
         dest="excluded",
         metavar="NAMESPACE",
         help="leave this namespace alone, as kube-system always is; may be repeated",
+    )
+    add(
+        "--scheduler",
+        type=_user,
+        action="append",
+        dest="schedulers",
+        metavar="USER",
+        help="who may bind pods to nodes in classified namespaces; may be repeated; default: " + ", ".join(SCHEDULERS),
     )
     add(
         "--http-address",
@@ -112,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
                     canary_namespace=options.canary_namespace,
                     excluded_namespaces=("kube-system", *options.excluded),
                     reinvocation_policy=options.reinvocation_policy,
+                    schedulers=tuple(options.schedulers or SCHEDULERS),
                 ),
                 http_host=host,
                 http_port=port,
@@ -152,6 +161,12 @@ def _url(text: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
         raise argparse.ArgumentTypeError(f"{text!r} is not the address of an API server, such as https://10.0.0.1:6443")
     return text.rstrip("/")
+
+
+def _user(text: str) -> str:
+    if not text or len(text) > 253 or not text.isprintable() or any(map(str.isspace, text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a user, such as system:kube-scheduler")
+    return text
 
 
 def _identity(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from residency.api.countries import COUNTRY_SETS
-from residency.api.names import CLASSIFICATION, FACT_PREFIX, Code, Fact
+from residency.api.names import CLASSIFICATION, FACT_PREFIX, Code, Fact, Right
 from residency.core.requirements import Operator, Requirement
 
 # In bytes, so that with the longest legal names the longest message stays below 1 KB.
@@ -101,6 +101,33 @@ EXCLUDED_NAMESPACE: Final = (
     + CLASSIFICATION
     + " and run classified workloads in another namespace. "
     + Code.EXCLUDED_NAMESPACE
+)
+
+DECLASSIFICATION: Final = (
+    "Not declassified: namespace {name} is {title}, and {new} would let its workloads run where that does not allow. "
+    "Fix: have it done by somebody who may "
+    + Right.DECLASSIFY
+    + " dataclassifications.residency.dev/{old}, or move it to a classification that implies {old}.{why} "
+    + Code.DECLASSIFICATION
+)
+NODE_FACTS: Final = (
+    "Not attested: {user} may not set {keys} of node {name}, because workloads are placed by it. Fix: have it "
+    "done by somebody who may " + Right.ATTEST + " nodes/{name} (ClusterRole residency-attestor). " + Code.NODE_FACTS
+)
+BINDING: Final = (
+    "Not allowed to bind: {subject} is {title}, where only {schedulers} may bind pods to nodes, because a "
+    "binding passes by "
+    "every node affinity. Fix: leave it to the scheduler, or have {user} added to schedulers in Residency's "
+    "chart.{why} " + _MORE.replace("{code}", Code.BINDING)
+)
+BINDING_METADATA: Final = (
+    "Not allowed to bind: {keys} in the metadata of a Binding would be written onto the pod. Fix: leave it out. "
+    + Code.BINDING
+)
+ANNOTATION_CHANGED: Final = (
+    "Not changed: {keys} of pod {name} says what it was placed by, and cannot become true afterwards. Fix: "
+    "change the template and let "
+    "the pod be created again. " + Code.ANNOTATION_CHANGED
 )
 
 

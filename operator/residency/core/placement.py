@@ -105,6 +105,11 @@ def alternative_implies(one: Alternative, other: Alternative) -> bool:
     return all(any(implies(mine, asked) for mine in one) for asked in other)
 
 
+def placement_implies(one: Placement, other: Placement) -> bool:
+    """Whether everything placed by ``one`` is where ``other`` allows."""
+    return all(any(alternative_implies(mine, its) for its in other.alternatives) for mine in one.alternatives)
+
+
 def conjoin(one: Placement, other: Placement) -> Placement:
     """Nodes that both allow: alternatives crossed, contradictions and what an earlier one covers dropped.
 

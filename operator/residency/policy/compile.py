@@ -7,9 +7,11 @@ from typing import Any
 
 from residency.api.names import PolicyName
 from residency.core.judge import Catalogue
+from residency.policy.bindings import guard_annotations, guard_bindings
 from residency.policy.cel import DoesNotFit
 from residency.policy.classifications import guard_classifications
 from residency.policy.namespaces import guard_namespaces
+from residency.policy.nodes import guard_nodes
 from residency.policy.objects import ANNOTATED, CLASSIFIED, Frame, Settings
 from residency.policy.pods import guard_pods, place_pods
 from residency.policy.templates import guard_templates, place_daemonsets
@@ -62,6 +64,9 @@ def _objects(tables: Tables, catalogue: Catalogue, frame: Frame) -> list[dict[st
     pairs = [
         guard_namespaces(frame, catalogue),
         guard_classifications(frame),
+        guard_nodes(frame, catalogue),
+        guard_bindings(frame, catalogue),
+        guard_annotations(frame),
         guard_templates(frame, tables, names.GUARD_TEMPLATES, CLASSIFIED),
         guard_templates(frame, tables, names.GUARD_ANNOTATED_TEMPLATES, ANNOTATED),
         guard_pods(frame, tables, names.GUARD_ANNOTATED_PODS, ANNOTATED),

@@ -1,36 +1,84 @@
-"""The policy on namespaces: what their classification label may become."""
+"""The policy on namespaces: what their classification may become, and by whom it may be loosened.
 
-from residency.api.names import CANARY, CLASSIFICATION, PolicyName
+It has no namespaceSelector on purpose: selectors see the new labels, so that taking the label away would take the
+namespace out of the policy's sight. Old and new are compared in CEL instead, on every route that carries metadata.
+"""
+
+from residency.api.names import CANARY, CLASSIFICATION, GROUP, PLURAL, PolicyName, Right
 from residency.core import messages
 from residency.core.judge import Catalogue
-from residency.policy.cel import literal, message
-from residency.policy.objects import NOT_DELETED, Frame, Pair, rule
+from residency.core.placement import placement_implies
+from residency.policy import rules
+from residency.policy.cel import Table, literal, message
+from residency.policy.objects import Frame, Pair, rule
 
 
 def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
-    """Refuse a label that names nothing in force, or stands where none may."""
-    label = f'object.metadata.?labels[?{literal(CLASSIFICATION)}].orValue("")'
-    old = f'oldObject.metadata.?labels[?{literal(CLASSIFICATION)}].orValue("")'
-    excluded = f"object.metadata.name in {literal(frame.settings.excluded)}"
+    """Refuse a label that names nothing in force or stands where none may, and to loosen one without the right."""
+    free = Table("free", _free_moves(catalogue))
+    titles = Table("titles", {name: [messages.titled(name, c.title), c.why] for name, c in sorted(catalogue.items())})
     own = literal(frame.settings.canary_namespace)
-    canary = f"(object.metadata.name == {own} && variables.label == {literal(CANARY)})"
-    variables = [("label", label), ("subject", '"namespace " + object.metadata.name')]
-    conditions = (
-        ("labelled", f"{literal(CLASSIFICATION)} in object.metadata.?labels.orValue({{}})"),
-        ("label-changed", f'request.operation == "CREATE" || {label} != {old}'),
-        NOT_DELETED,
+    classification = f"authorizer.group({literal(GROUP)}).resource({literal(PLURAL)}).name(variables.old[0])"
+    may = f"{classification}.check({literal(str(Right.DECLASSIFY))})"
+    variables = [
+        ("new", _label("object")),
+        ("old", f'request.operation == "CREATE" ? [] : {_label("oldObject")}'),
+        *free.variables(),
+        *titles.variables(),
+        ("excluded", f"object.metadata.name in {literal(frame.settings.excluded)} && variables.new.size() > 0"),
+        ("canary", f"object.metadata.name == {own} && variables.new == {literal([CANARY])}"),
+        ("unknown", f"variables.new.size() > 0 && !({free.find('variables.new[0]')}).hasValue() && !variables.canary"),
+        (
+            "free",
+            "variables.old.size() == 0 || (variables.new.size() > 0 && "
+            f"variables.new[0] in ({free.find('variables.old[0]')}).orValue([]))",
+        ),
+        ("previous", 'variables.old.size() == 0 ? "" : string(variables.old[0])'),
+        ("text", f'({titles.find("variables.previous")}).orValue([variables.previous, ""])'),
+    ]
+    declassification = message(
+        messages.DECLASSIFICATION,
+        name="object.metadata.name",
+        old="variables.previous",
+        title="variables.text[0]",
+        why="variables.text[1]",
+        new='(variables.new.size() == 0 ? "no classification" : variables.new[0])',
     )
-    known = f"variables.label in {literal(sorted(catalogue))}" if catalogue else "false"
-    text = f"{excluded} ? {message(messages.EXCLUDED_NAMESPACE, name='object.metadata.name')} : " + message(
-        messages.UNKNOWN_CLASSIFICATION, subject="variables.subject", name="variables.label"
+    unknown = message(
+        messages.UNKNOWN_CLASSIFICATION,
+        subject='"namespace " + object.metadata.name',
+        name=rules.said("variables.new[0]"),
     )
-    resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["namespaces", "namespaces/status", "namespaces/finalize"])
+    text = (
+        f"variables.excluded ? {message(messages.EXCLUDED_NAMESPACE, name='object.metadata.name')} : "
+        f"variables.unknown ? {unknown} : {declassification}"
+    )
+    new, old = _label("object"), _label("oldObject")
+    conditions = (("label-changed", f'request.operation == "CREATE" ? {new}.size() > 0 : {new} != {old}'),)
+    routes = rule("", "v1", ["CREATE", "UPDATE"], ["namespaces", "namespaces/status", "namespaces/finalize"])
     return frame.validating(
         PolicyName.GUARD_NAMESPACES,
         None,
         conditions,
-        [resource_rule],
+        [routes],
         variables,
-        f"!({excluded}) && ({known} || {canary})",
+        f"!variables.excluded && !variables.unknown && (variables.free || {may}.allowed())",
         text,
     )
+
+
+def _label(thing: str) -> str:
+    """The classification label, as a list of none or one."""
+    return f"{thing}.metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
+
+
+def _free_moves(catalogue: Catalogue) -> dict[str, list[str]]:
+    """For each classification those that a namespace may move to without any right: those that imply it."""
+    return {
+        name: [
+            other
+            for other, target in sorted(catalogue.items())
+            if other == name or placement_implies(target.placement, current.placement)
+        ]
+        for name, current in sorted(catalogue.items())
+    }

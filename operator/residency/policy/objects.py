@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, PolicyName
 from residency.policy.cel import literal
 
+SCHEDULERS = ("system:kube-scheduler",)
+"""Who may bind pods in classified namespaces unless told otherwise."""
+
 API_VERSION = "admissionregistration.k8s.io/v1"
 
 Expressions = Sequence[tuple[str, str]]
@@ -32,6 +35,7 @@ class Settings:
     canary_namespace: str
     excluded_namespaces: tuple[str, ...] = ("kube-system",)
     reinvocation_policy: str = "Never"
+    schedulers: tuple[str, ...] = SCHEDULERS
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -63,6 +67,8 @@ _ANY_HAS_ANNOTATION = " || ".join(
     )
 )
 CLASSIFIED = Scope("Exists")
+EVERYWHERE = Scope("")
+"""Every namespace but the excluded ones."""
 ANNOTATED = Scope(
     "DoesNotExist",
     (("annotated", _HAS_ANNOTATION.format("dyn(object)")),),
@@ -128,8 +134,7 @@ class Frame:
             "validations": [
                 {
                     "expression": expression,
-                    # The API server works out the message also where nothing is refused.
-                    "messageExpression": f'({expression}) ? "" : {text}',
+                    "messageExpression": _only_where_refused(expression, text),
                     "reason": "Forbidden",
                 }
             ],
@@ -143,10 +148,11 @@ class Frame:
     def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
         if scope is None:
             return {"policyName": str(name)}
-        selector = [
-            {"key": CLASSIFICATION, "operator": scope.label_operator},
+        selector: list[dict[str, Any]] = [
             {"key": NAMESPACE_NAME, "operator": "NotIn", "values": list(self.settings.excluded)},
         ]
+        if scope.label_operator:
+            selector.insert(0, {"key": CLASSIFICATION, "operator": scope.label_operator})
         return {
             "policyName": str(name),
             "matchResources": {"namespaceSelector": {"matchExpressions": selector}},
@@ -159,6 +165,11 @@ class Frame:
             "annotations": {REVISION: self.revision},
         }
         return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": dict(spec)}
+
+
+def _only_where_refused(expression: str, text: str) -> str:
+    """The API server works out the message also where nothing is refused; a message cannot ask for rights."""
+    return text if "authorizer" in expression else f'({expression}) ? "" : {text}'
 
 
 def rule(group: str, version: str, operations: Iterable[str], resources: Iterable[str]) -> dict[str, Any]:

@@ -100,6 +100,6 @@ def said(name: str) -> str:
     return f"({name}.matches({literal(NAME_PATTERN)}) ? {name} : {literal(NOT_A_NAME)})"
 
 
-def cut(key: str) -> str:
-    """A label key without the facts' prefix, as ``residency.core.messages.short`` cuts it."""
-    return f'({key}.size() <= {KEY_LENGTH} ? {key} : {key}.substring(0, {KEY_LENGTH - 1}) + "…")'
+def cut(text: str, length: int = KEY_LENGTH) -> str:
+    """A text cut as ``residency.core.messages.short`` cuts a label key."""
+    return f'({text}.size() <= {length} ? {text} : {text}.substring(0, {length - 1}) + "…")'
