@@ -13,9 +13,9 @@ from residency.api.names import SOVEREIGN, Fact
 from residency.core.placement import ANYWHERE, Alternative, Placement, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodToleration, Term
+from workload_strategies import RACK
 
 COUNTRY, MODEL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value
-RACK = "example.node-restriction.kubernetes.io/rack"
 ZONE = "topology.kubernetes.io/zone"
 RESTRICTED = (COUNTRY, RACK, MODEL)
 VALUES = {

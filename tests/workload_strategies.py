@@ -26,7 +26,8 @@ from residency.core.workload import PodView
 
 Json = dict[str, Any]
 
-RACK = "example.node-restriction.kubernetes.io/rack"
+# Long enough to be cut in messages.
+RACK = f"{'-'.join(['example'] * 7)}.node-restriction.kubernetes.io/rack"
 COUNTRY, MODEL, SEAL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value, Fact.SEAL.value
 VALUES = {
     COUNTRY: ("NL", "DE", "CH", "US"),
@@ -39,6 +40,7 @@ RESTRICTED = (COUNTRY, MODEL, SEAL, RACK)
 BOUNDS = ("0", "1", "2", "3", "9", "10", "a", "999999999999999999", "9999999999999999999")
 NAMES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
 NOT_THERE = "class-unknown"
+NO_NAME = "class\n" * 20
 
 
 def _few(strategy: SearchStrategy[Any], least: int, most: int) -> SearchStrategy[list[Any]]:
@@ -102,7 +104,9 @@ def pod_specs(draw: st.DrawFn) -> Json:
     keys = draw(st.lists(st.sampled_from(tuple(VALUES)), max_size=2, unique=True))
     if keys:
         spec["nodeSelector"] = {key: draw(st.sampled_from(VALUES[key])) for key in keys}
-    shape = draw(st.sampled_from(["none", "none", "empty", "pods", "required", "required", "required", "many"]))
+    shape = draw(
+        st.sampled_from(["none", "none", "empty", "pods", "required", "required", "required", "many", "crowded"])
+    )
     if shape == "empty":
         spec["affinity"] = {}
     elif shape == "pods":
@@ -112,17 +116,20 @@ def pod_specs(draw: st.DrawFn) -> Json:
         most = 3 if shape == "required" else 9
         required = {"nodeSelectorTerms": draw(st.lists(terms(), min_size=1, max_size=most))}
         spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    elif shape == "crowded":
+        required = {"nodeSelectorTerms": [draw(terms())] * 17}
+        spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
     some = draw(st.lists(tolerations(), max_size=2))
     if some:
         spec["tolerations"] = some
-    if draw(st.integers(0, 40)) == 0:
+    if draw(st.sampled_from([False] * 30 + [True])):
         spec["nodeName"] = "node-1"
     return spec
 
 
 def annotations() -> SearchStrategy[str | None]:
     """A classification annotation, mostly none."""
-    return st.one_of(st.none(), st.none(), st.sampled_from(NAMES), st.sampled_from([*NAMES, NOT_THERE, ""]))
+    return st.one_of(st.none(), st.none(), st.sampled_from(NAMES), st.sampled_from([*NAMES, NOT_THERE, NO_NAME, ""]))
 
 
 @st.composite
@@ -146,7 +153,7 @@ def workloads(draw: st.DrawFn) -> Json:
     workload: Json = {"apiVersion": version, "kind": kind, "metadata": {"name": "app"}} | wrap(template)
     notes: Json = {}
     if draw(st.integers(0, 5)) == 0:
-        notes[CLASSIFICATION] = draw(st.sampled_from([*NAMES, NOT_THERE]))
+        notes[CLASSIFICATION] = draw(st.sampled_from([*NAMES, NOT_THERE, NO_NAME]))
     if kind == "DaemonSet" and draw(st.booleans()):
         view = PodView.from_template(template)
         if view.terms is not None:

@@ -238,8 +238,11 @@ def test_at_most_16_terms_are_written() -> None:
     assert "gives 18 nodeSelectorTerms; at most 16" in verdict.message
 
 
-def test_too_many_terms_are_refused_also_where_they_satisfy_what_is_asked() -> None:
-    verdict = judge(pod(*[term("country In NL")] * 17), "dutch")
+def test_more_terms_than_are_written_stay_as_they_are_where_all_satisfy_what_is_asked() -> None:
+    crowded = [term("country In NL")] * 17
+    assert judge(pod(*crowded), "dutch") == Untouched()
+    assert judge(pod(*crowded), "near") == Untouched()
+    verdict = judge(pod(*crowded[:16], term("zone In a")), "dutch")
     assert isinstance(verdict, Denied)
     assert verdict.code is Code.TOO_MANY_TERMS
 

@@ -85,7 +85,8 @@ def judge_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: st
     terms = cross_all(pod, classes)
     if terms is not None and not any(not term.empty for term in terms):
         return _contradiction(pod, asked, classes, path)
-    if terms is not None and len(terms) > MAX_TERMS:
+    # However many terms an author has: where nothing is to be added to them, they stay as they are.
+    if terms is not None and terms != pod.terms and len(terms) > MAX_TERMS:
         return _too_many(asked, classes, path, len(terms))
     tolerations = missing_tolerations(pod.tolerations, (c.placement for c in classes))
     if terms == pod.terms and not tolerations:

@@ -13,7 +13,7 @@ from residency.core.judge import Catalogue
 from residency.core.placement import MAX_TERMS, Classification, Placement
 from residency.policy import rules
 from residency.policy.algebra import Algebra, operators_of
-from residency.policy.cel import Dyn, Table, literal
+from residency.policy.cel import Table, literal
 
 Variables = list[tuple[str, str]]
 
@@ -46,13 +46,10 @@ class Tables:
         )
 
 
-def _alternatives(placement: Placement) -> list[list[dict[str, Dyn]]]:
+def _alternatives(placement: Placement) -> list[list[list[list[str]]]]:
     """Only one that is empty, where there is an empty one: every pod satisfies it."""
     alternatives = placement.alternatives if all(placement.alternatives) else ((),)
-    return [
-        [{"key": Dyn(r.key), "operator": Dyn(str(r.operator)), "values": Dyn(r.values)} for r in alternative]
-        for alternative in alternatives
-    ]
+    return [[[[r.key], [str(r.operator)], list(r.values)] for r in alternative] for alternative in alternatives]
 
 
 def _tolerations(placement: Placement) -> list[list[str]]:
@@ -78,6 +75,7 @@ def annotation_of(thing: str) -> str:
 def asked(tables: Tables) -> Variables:
     """Which classifications are asked for, the namespace's first, and what they ask."""
     found = tables.alternatives.find("n")
+    requirement = rules.written(("r[0][0]", "r[1][0]", "r[2]"))
     return [
         (
             "label",
@@ -91,7 +89,8 @@ def asked(tables: Tables) -> Variables:
         ),
         *tables.alternatives.variables(),
         ("unknown", f"variables.names.filter(n, !({found}).hasValue())"),
-        ("asked", f"variables.names.map(n, ({found}).orValue([]))"),
+        # As requirements stand in a pod, so that they can be compared with its own and written into it as they are.
+        ("asked", f"variables.names.map(n, ({found}).orValue([]).map(a, a.map(r, {requirement})))"),
     ]
 
 
@@ -119,8 +118,8 @@ def terms(tables: Tables, implicit: str, *, to_write: bool) -> Variables:
         ("named", 'variables.spec.?nodeName.orValue("")'),
         (
             "placeable",
-            f'variables.unknown.size() == 0 && variables.named == "" && {rules.living("variables.placed")} && '
-            f"variables.placed.size() <= {MAX_TERMS}",
+            f'variables.unknown.size() == 0 && variables.named == "" && (variables.kept || '
+            f"({rules.living('variables.placed')} && variables.placed.size() <= {MAX_TERMS}))",
         ),
     ]
 
