@@ -6,18 +6,10 @@ Knows the language, nothing of residency.
 import json
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 # The API server refuses expressions over 100,000 code points; a chunk leaves room for what surrounds it.
 CHUNK_LENGTH = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Dyn:
-    """A value in a mapping or list of values of several types."""
-
-    value: Any
 
 
 class DoesNotFit(Exception):
@@ -27,16 +19,15 @@ class DoesNotFit(Exception):
 def literal(value: Any) -> str:
     """Write strings, numbers, lists and mappings as a CEL literal.
 
-    However deep, a literal is folded once when the API server compiles the expression, also with ``dyn()`` inside,
-    and costs nothing when it is evaluated: that is why catalogues are literals.
+    Lists and mappings of one type, without calls inside, are folded once when the API server compiles the
+    expression and cost nothing when it is evaluated: that is why catalogues are nested lists of strings. Mixed ones,
+    with ``dyn()``, would be folded too, but the time to compile them grows with the square of their number.
     """
     match value:
         case Mapping():
             return "{" + ",".join(f"{literal(key)}:{literal(item)}" for key, item in value.items()) + "}"
         case str():
             return json.dumps(value, ensure_ascii=False)
-        case Dyn():
-            return f"dyn({literal(value.value)})"
         case bool():
             return "true" if value else "false"
         case Sequence():
