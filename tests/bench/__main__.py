@@ -73,13 +73,14 @@ def _large(bench: Bench, size: int) -> str:
     except DoesNotFit as problem:
         return f"refused, what was in force stays: {problem}"
     seconds = time.perf_counter() - start
+    waited = bench.enforce(policies)
     medians = {(way.place, way.pod): median for way, median in bench.visit(policies).items()}
     bench.clear()
     ratios = ", ".join(f"{pod} pod {medians[CLASSIFIED, pod] / medians[NONE, pod]:.2f}" for pod in PODS)
     largest = max(map(_size, compiled.objects))
     return (
         f"compiled in {seconds:.2f} s to {compiled.size / 1e6:.1f} MB, the largest object {largest / 1e6:.2f} MB; "
-        f"in force; classified over none: {ratios}"
+        f"in force after {waited:.1f} s; classified over none: {ratios}"
     )
 
 

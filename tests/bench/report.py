@@ -1,8 +1,8 @@
 """The figures as a table that can be read at a glance, and whether they are what was promised."""
 
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median, quantiles
 
 from bench.measure import ANNOTATED, CLASSIFIED, PODS, UNCLASSIFIED, Results
 
@@ -39,7 +39,7 @@ class Target:
 def table(results: Results, sizes: Sequence[int]) -> Iterator[str]:
     """Milliseconds and ratios: medians over the rounds, and the middle half of the rounds in brackets."""
     yield _row("", *(f"{name} pod" for name in PODS))
-    yield _row("no policies", *(f"{statistics.median(results.bare[pod]):.2f} ms" for pod in PODS))
+    yield _row("no policies", *(f"{median(results.bare[pod]):.2f} ms" for pod in PODS))
     for place, text in PLACES.items():
         for size in sizes:
             cells = (_cell(results.medians[size, place, pod], results.ratios[size, place, pod]) for pod in PODS)
@@ -47,11 +47,19 @@ def table(results: Results, sizes: Sequence[int]) -> Iterator[str]:
 
 
 def targets(results: Results, sizes: Sequence[int]) -> Iterator[Target]:
-    """What was promised: of several catalogues the dearest counts."""
+    """What was promised: of a classified namespace's catalogues the dearest counts.
+
+    What an unclassified one pays has nothing to do with the catalogue: there all rounds count together.
+    """
     for (place, pod), (most, aim) in TARGETS.items():
         wish = f", aim {aim:.2f}" if aim else ""
-        worst = max(results.ratio(size, place, pod) for size in sizes)
-        yield Target(f"{PLACES[place]}, {pod} pod, over none (at most {most:.2f}{wish})", worst, most)
+        every = [results.ratios[size, place, pod] for size in sizes]
+        measured = (
+            median([ratio for ratios in every for ratio in ratios])
+            if place == UNCLASSIFIED
+            else max(map(median, every))
+        )
+        yield Target(f"{PLACES[place]}, {pod} pod, over none (at most {most:.2f}{wish})", measured, most)
     for pod in PODS:
         ratios = [results.ratio(size, CLASSIFIED, pod) for size in sizes]
         text = f"{pod} pod, dearest catalogue over cheapest (at most {FLAT:.2f})"
@@ -64,8 +72,8 @@ def verdict(target: Target) -> str:
 
 
 def _cell(medians: list[float], ratios: list[float]) -> str:
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return f"{statistics.median(medians):.2f} ms {middle:.2f} [{low:.2f} {high:.2f}]"
+    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{median(medians):.2f} ms {middle:.2f} [{low:.2f} {high:.2f}]"
 
 
 def _row(label: str, *cells: str) -> str:
