@@ -28,7 +28,7 @@ BOUNDS = ("0", "1", "2", "3", "4", "03")
 # How many different cases each bulk test evaluates; together more than 100,000.
 PAIRS, SETS = 8_100, 57_000
 NORMALISED, IMPLIED, CONJOINED = 12_000, 10_000, 8_000
-CROSSED, JUDGED = 10_000, 4_000
+CROSSED, JUDGED = 8_000, 3_000
 
 CATALOGUE = 300
 NAMES = ("node-1", "node-2")

@@ -200,6 +200,7 @@ def test_no_node_without_a_label_passes_what_speaks_of_it(said: list[Requirement
         assert normal is None or World({key: [None]}).alternative(r for r in normal if r.key == key) == 0
 
 
+@settings(max_examples=50)
 @given(alternatives(), alternatives())
 def test_an_alternative_implies_itself_and_its_conjunction_implies_both(one: Alternative, other: Alternative) -> None:
     assert alternative_implies(one, one)
