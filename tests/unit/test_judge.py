@@ -20,7 +20,6 @@ from random_cases import (
     NAMES,
     NORMALISED,
     PAIRS,
-    RACK,
     SETS,
     ZONE,
     Cases,
@@ -45,7 +44,7 @@ from residency.core.judge import (
 from residency.core.placement import MAX_TERMS, Alternative, Classification, Placement, Toleration
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodToleration, PodView, Term
-from workload_strategies import placements, pod_specs
+from workload_strategies import RACK, placements, pod_specs
 
 NL, DE, US = "NL", "DE", "US"
 

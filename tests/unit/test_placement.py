@@ -11,7 +11,6 @@ from random_cases import (
     IMPLIED,
     MODEL,
     NORMALISED,
-    RACK,
     Cases,
     distinct,
     restricted_world,
@@ -26,7 +25,7 @@ from residency.core.placement import (
     normalise,
 )
 from residency.core.requirements import Operator, Requirement
-from workload_strategies import RESTRICTED, alternatives, placements, requirements
+from workload_strategies import RACK, RESTRICTED, alternatives, placements, requirements
 
 POOL = 500
 
