@@ -67,8 +67,8 @@ format: $(STAMP) ## Bring the code into the project's format
 demo: $(STAMP) ## Show it on a real control plane; KEEP=1 leaves the cluster up
 	@KEEP='$(KEEP)' $(PY) -m demo
 
-bench: $(STAMP) ## Measure what Residency adds to the creation of a pod
-	@$(PY) -m bench
+bench: $(STAMP) ## Measure what Residency adds to the creation of a pod; ROUNDS=2 is quicker
+	@$(PY) -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lock: $(STAMP) ## Pin the dependencies again from requirements/*.in; UPGRADE=1 takes newer ones
 	@for set in runtime dev; do \
