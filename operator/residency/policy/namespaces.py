@@ -4,10 +4,12 @@ It has no namespaceSelector on purpose: selectors see the new labels, so that ta
 namespace out of the policy's sight. Old and new are compared in CEL instead, on every route that carries metadata.
 """
 
+from collections.abc import Mapping
+
 from residency.api.names import CANARY, CLASSIFICATION, GROUP, PLURAL, PolicyName, Right
 from residency.core import messages
 from residency.core.judge import Catalogue
-from residency.core.placement import placement_implies
+from residency.core.placement import Alternative, Placement, placement_implies
 from residency.policy import rules
 from residency.policy.cel import Table, literal, message
 from residency.policy.objects import Frame, Pair, rule
@@ -15,7 +17,9 @@ from residency.policy.objects import Frame, Pair, rule
 
 def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     """Refuse a label that names nothing in force or stands where none may, and to loosen one without the right."""
-    free = Table("free", _free_moves(catalogue))
+    groups = _groups(catalogue)
+    group_of = Table("groups", {name: groups[c.placement.alternatives] for name, c in sorted(catalogue.items())})
+    free = Table("free", _free_moves(groups))
     titles = Table("titles", {name: [messages.titled(name, c.title), c.why] for name, c in sorted(catalogue.items())})
     own = literal(frame.settings.canary_namespace)
     classification = f"authorizer.group({literal(GROUP)}).resource({literal(PLURAL)}).name(variables.old[0])"
@@ -23,17 +27,20 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     variables = [
         ("new", _label("object")),
         ("old", f'request.operation == "CREATE" ? [] : {_label("oldObject")}'),
+        *group_of.variables(),
         *free.variables(),
         *titles.variables(),
         ("excluded", f"object.metadata.name in {literal(frame.settings.excluded)} && variables.new.size() > 0"),
         ("canary", f"object.metadata.name == {own} && variables.new == {literal([CANARY])}"),
-        ("unknown", f"variables.new.size() > 0 && !({free.find('variables.new[0]')}).hasValue() && !variables.canary"),
-        (
-            "free",
-            "variables.old.size() == 0 || (variables.new.size() > 0 && "
-            f"variables.new[0] in ({free.find('variables.old[0]')}).orValue([]))",
-        ),
         ("previous", 'variables.old.size() == 0 ? "" : string(variables.old[0])'),
+        ("next", 'variables.new.size() == 0 ? "" : string(variables.new[0])'),
+        (
+            "unknown",
+            f"variables.new.size() > 0 && !({group_of.find('variables.next')}).hasValue() && !variables.canary",
+        ),
+        ("from", f'({group_of.find("variables.previous")}).orValue("")'),
+        ("to", f'({group_of.find("variables.next")}).orValue("")'),
+        ("free", f"variables.old.size() == 0 || variables.to in ({free.find('variables.from')}).orValue([])"),
         ("text", f'({titles.find("variables.previous")}).orValue([variables.previous, ""])'),
     ]
     declassification = message(
@@ -72,13 +79,19 @@ def _label(thing: str) -> str:
     return f"{thing}.metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
 
 
-def _free_moves(catalogue: Catalogue) -> dict[str, list[str]]:
-    """For each classification those that a namespace may move to without any right: those that imply it."""
+def _groups(catalogue: Catalogue) -> dict[tuple[Alternative, ...], str]:
+    """A short name for each different set of alternatives: many classifications ask the same of nodes."""
+    different = dict.fromkeys(c.placement.alternatives for _, c in sorted(catalogue.items()))
+    return {alternatives: str(number) for number, alternatives in enumerate(different)}
+
+
+def _free_moves(groups: Mapping[tuple[Alternative, ...], str]) -> dict[str, list[str]]:
+    """For each group those that a namespace may move to without any right: those that imply it."""
     return {
-        name: [
+        current: [
             other
-            for other, target in sorted(catalogue.items())
-            if other == name or placement_implies(target.placement, current.placement)
+            for target, other in groups.items()
+            if other == current or placement_implies(Placement(target), Placement(alternatives))
         ]
-        for name, current in sorted(catalogue.items())
+        for alternatives, current in groups.items()
     }
