@@ -12,7 +12,8 @@ from residency.controller.catalogue import Plan, country_sets_json, nothing, pla
 from residency.core.judge import Catalogue
 from residency.core.requirements import Operator
 from residency.policy.cel import DoesNotFit
-from residency.policy.compile import CompiledPolicies
+from residency.policy.compile import CompiledPolicies, Settings, compile_policies
+from strategies import NAMES, specs
 
 Object = dict[str, Any]
 COUNTRY = "residency.node-restriction.kubernetes.io/country"
@@ -161,6 +162,18 @@ def test_country_sets_are_named_with_their_versions_also_those_of_includes() -> 
     inner = classification("inner", nodes={"anyOf": [{"countrySets": ["eu"]}]})
     (_, entry) = plan([outer, inner], compile_).entries
     assert [item["name"] for item in country_sets_json(entry)] == ["eea", "eu"]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=st.lists(specs(), min_size=len(NAMES), max_size=len(NAMES)))
+def test_whatever_the_schema_lets_through_is_compiled_or_says_why_not(drawn: list[Object]) -> None:
+    objects = [classification(name) | {"spec": spec} for name, spec in zip(NAMES, drawn, strict=True)]
+    policies = Settings(own_namespace="own", canary_namespace="canaries")
+    planned = plan([*objects, classification("good", "NL")], lambda catalogue: compile_policies(catalogue, policies))
+    assert planned.compiled is not None
+    assert "good" in planned.catalogue
+    for entry in planned.entries:
+        assert entry.compiled or entry.problem
 
 
 ANYTHING = st.recursive(

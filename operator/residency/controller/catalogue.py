@@ -217,7 +217,9 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
     except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not
         return None
     # Anything but the normal form in which placements are resolved was not written by us.
-    if not placement.alternatives or any(normalise(one) != one for one in placement.alternatives):
+    # A toleration without a key would tolerate everything.
+    resolved = all(normalise(one) == one for one in placement.alternatives)
+    if not placement.alternatives or not resolved or not all(t.key for t in placement.tolerations):
         return None
     title = _mapping(raw.get("spec")).get("title")
     return restore(name, title if isinstance(title, str) else str(name), (), placement)
