@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries cluster test test-unit test-e2e lint lint-python lint-chart format demo bench lock clean
+.PHONY: help venv binaries cluster test test-unit test-e2e test-deep lint lint-python lint-chart format demo bench lock clean
 
 help: ## List what there is to make
 	@printf 'Residency: keeps classified workloads on nodes that may hold their data.\n\n'
@@ -48,6 +48,10 @@ test-unit: $(STAMP) ## Run the pure tests (under 30 seconds)
 test-e2e: $(STAMP) ## Run the tests on a real control plane
 	@$(PY) -m controlplane build
 	@$(PY) -m pytest tests/e2e
+
+test-deep: $(STAMP) ## Compare judge and policies on 100,000 generated workloads (half an hour)
+	@$(PY) -m controlplane build
+	@RESIDENCY_JUDGE_PODS=70000 RESIDENCY_JUDGE_WORKLOADS=30000 $(PY) -m pytest -s tests/e2e/test_one_judge.py
 
 lint: lint-python lint-chart ## Check style, types, import layers and the chart
 
