@@ -30,6 +30,7 @@ from residency.controller.catalogue import (
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
 from residency.controller.workloads import Workloads
+from residency.core.judge import Catalogue
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, not_enforced_yet
@@ -67,6 +68,7 @@ class Reconciler:
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
+    _compiled: tuple[Catalogue, CompiledPolicies] | None = None
     _placed_revision: str = ""
     """The revision for which DaemonSets have been looked at."""
 
@@ -135,8 +137,11 @@ class Reconciler:
             log.warning("not in force", extra={"proof": str(proof)})
         return proof
 
-    def _compile(self, catalogue: Mapping[ClassificationName, Any]) -> CompiledPolicies:
-        return compile_policies(catalogue, self.settings)
+    def _compile(self, catalogue: Catalogue) -> CompiledPolicies:
+        """Compile, unless that was just done: most passes are about namespaces and pods."""
+        if self._compiled is None or self._compiled[0] != catalogue:
+            self._compiled = catalogue, compile_policies(catalogue, self.settings)
+        return self._compiled[1]
 
     async def _step(self, done: Pass, step: str, work: Awaitable[T]) -> T | None:
         try:
