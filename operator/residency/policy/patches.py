@@ -17,6 +17,8 @@ from residency.policy.variables import (
     lacking,
 )
 
+UNTOLERATING = "(variables.ownTolerations && variables.missing.size() > 0)"
+"""Whether a DaemonSet has tolerations of its own that do not suffice."""
 NOTHING = '[JSONPatch{op: "test", path: "/metadata", value: dyn("")}]'
 
 
@@ -89,11 +91,14 @@ def place_daemonset() -> str:
     """Write terms and tolerations into a DaemonSet's template, each only where the list there is not the author's own.
 
     What was written is recorded in an annotation each; where nothing is needed any more, what was written is taken out.
+    What would be refused, but is edited in another respect, is left alone: were anything written, it would be judged.
     """
     path = "/spec/template/spec"
     tolerations = f"variables.needed.map(x, {_AS_OBJECT})"
+    refused = f"(variables.misplaced || !variables.placeable || {UNTOLERATING})"
     leave = (
         "variables.canary || (variables.ownTerms && !variables.kept) || "
+        f"(!variables.changed && {refused}) || "
         "(!variables.rewriteTerms && !variables.rewriteTolerations)"
     )
     notes = f"(has(object.metadata.annotations) ? [] : [{_add('/metadata/annotations', '{}')}])"

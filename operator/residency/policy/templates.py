@@ -21,6 +21,8 @@ _PATH = (
     'request.kind.kind == "PodTemplate" ? "template" : "spec.template"'
 )
 
+_MISPLACED = "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])"
+
 
 def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
     """Write the placement into a DaemonSet's template, where its author wrote nothing."""
@@ -28,6 +30,9 @@ def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scop
     variables = [
         ("spec", f"{template}.spec"),
         ("own", annotation_of(template)),
+        ("outer", annotation_of("object")),
+        ("misplaced", _MISPLACED),
+        ("changed", _judged_part_changed()),
         *asked(tables),
         *tolerations(tables),
         *patches.daemonset_variables(),
@@ -52,10 +57,7 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
             f'{annotation_of("object")} + (request.kind.kind == "CronJob" ? '
             f"{annotation_of('dyn(object).spec.?jobTemplate')} : [])",
         ),
-        (
-            "misplaced",
-            "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])",
-        ),
+        ("misplaced", _MISPLACED),
         *asked(tables),
         *tolerations(tables),
         *patches.daemonset_variables(),
@@ -73,7 +75,7 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
         ("judged-part-changed", _judged_part_changed()),
         *scope.of_templates,
     )
-    untolerating = "(variables.ownTolerations && variables.missing.size() > 0)"
+    untolerating = patches.UNTOLERATING
     daemonset = f"variables.kept && !{untolerating}"
     expression = (
         "!variables.misplaced && (variables.names.size() == 0 || "
