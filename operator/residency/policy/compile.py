@@ -25,7 +25,8 @@ LARGEST_OBJECT = 1_000_000
 class CompiledPolicies:
     """Policies and bindings in the order in which they are to be applied, and the revision they carry.
 
-    Those that the canary proves come last of their kind: API servers see the changes of a kind in order.
+    Those that the canary proves come last of their kind. An API server may use them while it still compiles others,
+    so whoever applies them writes these two again when all are there (``residency.controller.rollout``).
     """
 
     revision: str
