@@ -4,8 +4,9 @@ from residency.api.names import CLASSIFICATION, GROUP, PLACED_BY, PolicyName
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.policy import rules
-from residency.policy.cel import Table, literal, message
+from residency.policy.cel import literal, message
 from residency.policy.objects import CLASSIFIED, EVERYWHERE, Frame, Pair, rule
+from residency.policy.variables import reasons
 
 _PLACED = (CLASSIFICATION, PLACED_BY)
 
@@ -18,7 +19,7 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
     the kubelet, which checks required node affinity itself, is the guard.
     """
     schedulers = frame.settings.schedulers
-    titles = Table("titles", {name: [messages.titled(name, c.title), c.why] for name, c in sorted(catalogue.items())})
+    why = reasons(catalogue)
     label = f"namespaceObject.metadata.labels[{literal(CLASSIFICATION)}]"
     keys = " + ".join(
         f"object.metadata.?{part}.orValue({{}}).map(k, k).filter(k, k.startsWith({literal(GROUP + '/')}))"
@@ -28,8 +29,8 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
         ("allowed", f"request.userInfo.username in {literal(schedulers)}"),
         ("keys", keys),
         ("name", label),
-        *titles.variables(),
-        ("text", f'({titles.find("variables.name")}).orValue([string(variables.name), ""])'),
+        *why.variables(),
+        ("text", f'({why.find("variables.name")}).orValue([string(variables.name), ""])'),
     ]
     binding = message(
         messages.BINDING,

@@ -13,6 +13,7 @@ from residency.core.placement import Alternative, Placement, placement_implies
 from residency.policy import rules
 from residency.policy.cel import Table, literal, message
 from residency.policy.objects import Frame, Pair, rule
+from residency.policy.variables import reasons
 
 
 def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
@@ -20,7 +21,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     groups = _groups(catalogue)
     group_of = Table("groups", {name: groups[c.placement.alternatives] for name, c in sorted(catalogue.items())})
     free = Table("free", _free_moves(groups))
-    titles = Table("titles", {name: [messages.titled(name, c.title), c.why] for name, c in sorted(catalogue.items())})
+    why = reasons(catalogue)
     own = literal(frame.settings.canary_namespace)
     classification = f"authorizer.group({literal(GROUP)}).resource({literal(PLURAL)}).name(variables.old[0])"
     may = f"{classification}.check({literal(str(Right.DECLASSIFY))})"
@@ -29,7 +30,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ("old", f'request.operation == "CREATE" ? [] : {_label("oldObject")}'),
         *group_of.variables(),
         *free.variables(),
-        *titles.variables(),
+        *why.variables(),
         ("excluded", f"object.metadata.name in {literal(frame.settings.excluded)} && variables.new.size() > 0"),
         ("canary", f"object.metadata.name == {own} && variables.new == {literal([CANARY])}"),
         ("previous", 'variables.old.size() == 0 ? "" : string(variables.old[0])'),
@@ -41,7 +42,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ("from", f'({group_of.find("variables.previous")}).orValue("")'),
         ("to", f'({group_of.find("variables.next")}).orValue("")'),
         ("free", f"variables.old.size() == 0 || variables.to in ({free.find('variables.from')}).orValue([])"),
-        ("text", f'({titles.find("variables.previous")}).orValue([variables.previous, ""])'),
+        ("text", f'({why.find("variables.previous")}).orValue([variables.previous, ""])'),
     ]
     declassification = message(
         messages.DECLASSIFICATION,

@@ -46,6 +46,11 @@ class Tables:
         )
 
 
+def reasons(catalogue: Catalogue) -> Table:
+    """For policies that look at no pod: the title and the legal reference of each classification."""
+    return Table("reasons", {name: [messages.titled(name, c.title), c.why] for name, c in sorted(catalogue.items())})
+
+
 def _alternatives(placement: Placement) -> list[list[list[list[str]]]]:
     """Only one that is empty, where there is an empty one: every pod satisfies it."""
     alternatives = placement.alternatives if all(placement.alternatives) else ((),)
