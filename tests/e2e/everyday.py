@@ -273,6 +273,19 @@ def roll_out_a_daemonset_with_tolerations_of_its_own(site: Site, name: str) -> N
     site.at_home(name, ODC_NOORD.nodes, mark)
 
 
+@on("DaemonSet")
+def write_a_daemonset_anew_as_operators_do(site: Site, name: str) -> None:
+    """They take what is there, replace the template by their own, and put it back, notes of Residency's and all."""
+    anew = template(name, {}, {MARK: "anew"})
+    whole = [{"op": "replace", "path": "/spec/template", "value": anew}]
+    for _ in range(2):
+        site.send("PATCH", site.path("DaemonSet", name), whole, "application/json-patch+json")
+    if site.origin.code is Code.UNKNOWN_CLASSIFICATION:
+        site.told_why(name)
+    else:
+        site.at_home(name, ODC_NOORD.nodes, "anew")
+
+
 @on("Deployment", 2)
 def restart_a_deployment(site: Site, name: str) -> None:
     mark = change_template(site, "Deployment", name, {})

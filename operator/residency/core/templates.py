@@ -80,7 +80,9 @@ def _misplaced_annotation(kind: str, workload: Json, template: Json, path: str) 
 def _judge_daemonset(daemonset: Json, pod: PodView, asked: Sequence[Ask], catalogue: Catalogue) -> Verdict:
     annotations = (daemonset.get("metadata") or {}).get("annotations") or {}
     own_terms = pod.terms is not None and canonical_terms(pod.terms) != annotations.get(PLACED_TERMS)
-    own_tolerations = canonical_tolerations(pod.tolerations) != annotations.get(PLACED_TOLERATIONS, "")
+    # An operator that writes its template anew takes out what was placed, and leaves the note of it.
+    written = annotations.get(PLACED_TOLERATIONS, "")
+    own_tolerations = bool(pod.tolerations) and canonical_tolerations(pod.tolerations) != written
     plain = replace(pod, terms=pod.terms if own_terms else None, tolerations=pod.tolerations if own_tolerations else ())
     path = "spec.template.spec"
     verdict = judge_pod(plain, asked, catalogue, path)

@@ -134,6 +134,7 @@ def daemonset_variables() -> Variables:
         f'{notes}[?{literal(PLACED_TERMS)}].orValue("-")'
     )
     own_tolerations = (
+        f"{TOLERATIONS_OF_SPEC}.size() > 0 && "
         f'{rules.canonical_tolerations(TOLERATIONS_OF_SPEC)} != {notes}[?{literal(PLACED_TOLERATIONS)}].orValue("")'
     )
     return [
