@@ -19,6 +19,8 @@ from residency.api.fields import (
     Clause,
     ControllingCountry,
     Country,
+    DriverName,
+    LabelKey,
     LabelValue,
     Name,
     Provider,
@@ -27,7 +29,7 @@ from residency.api.fields import (
     Title,
     Url,
 )
-from residency.api.names import Condition, Fact, Reason
+from residency.api.names import Condition, Fact, Mode, Reason
 from residency.api.schema import ApiModel, rule_broken
 
 
@@ -179,6 +181,59 @@ class Nodes(ApiModel):
         return self
 
 
+class StorageOperator(StrEnum):
+    """How a label of a StorageClass is compared; only what an unlabelled one cannot meet."""
+
+    IN = "In"
+    EXISTS = "Exists"
+
+
+class StorageExpression(ApiModel):
+    """A demand on a label of a StorageClass."""
+
+    key: LabelKey
+    operator: StorageOperator
+    values: Annotated[tuple[LabelValue, ...], Field(max_length=64), DISTINCT] = ()
+
+    @model_validator(mode="after")
+    def _values_fit(self) -> Self:
+        if self.operator is StorageOperator.EXISTS and self.values:
+            raise rule_broken("must be left out when the operator is Exists", "values")
+        if self.operator is StorageOperator.IN and not self.values:
+            raise rule_broken("must name at least one value when the operator is In", "values")
+        return self
+
+
+class StorageClassSelector(ApiModel):
+    """Which StorageClasses may be used: those whose labels meet all of this."""
+
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=8)] = Field(default_factory=dict)
+    match_expressions: Annotated[tuple[StorageExpression, ...], Field(max_length=8)] = ()
+
+    @model_validator(mode="after")
+    def _demands_something(self) -> Self:
+        if not self.match_labels and not self.match_expressions:
+            raise rule_broken("must have matchLabels or matchExpressions; leave storage out when nothing is demanded")
+        return self
+
+
+class StorageException(StrEnum):
+    """What claims may do although Residency cannot see where it leads."""
+
+    STATIC_VOLUMES = "StaticVolumes"
+    """Name their volume themselves, or ask for one of no class."""
+    DATA_SOURCES = "DataSources"
+    """Be filled from anything but claims and snapshots of their own namespace."""
+
+
+class Storage(ApiModel):
+    """What is demanded of the storage that classified pods use."""
+
+    class_selector: StorageClassSelector
+    allow: Annotated[tuple[StorageException, ...], Field(max_length=2), DISTINCT] = ()
+    inline_drivers: Annotated[tuple[DriverName, ...], Field(max_length=8), DISTINCT] = ()
+
+
 class DataClassificationSpec(ApiModel):
     """What the platform team writes."""
 
@@ -186,6 +241,8 @@ class DataClassificationSpec(ApiModel):
     references: Annotated[tuple[Reference, ...], Field(max_length=8)] = ()
     includes: Annotated[tuple[Name, ...], Field(max_length=8), DISTINCT] = ()
     nodes: Nodes | None = None
+    storage: Storage | None = None
+    mode: Mode = Mode.ENFORCE
 
 
 class Metadata(BaseModel):
@@ -220,12 +277,23 @@ class ResolvedToleration(ApiModel):
     effect: TaintEffect | None = None
 
 
+class ResolvedStorage(ApiModel):
+    """What storage has to be, and which of the cluster's StorageClasses are."""
+
+    requirements: tuple[ResolvedRequirement, ...] = ()
+    allow: tuple[StorageException, ...] = ()
+    inline_drivers: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
 class ResolvedPlacement(ApiModel):
     """What pods get: the classification with all that it includes, and country sets written out."""
 
     generation: int
+    mode: Mode = Mode.ENFORCE
     alternatives: tuple[ResolvedAlternative, ...] = ()
     tolerations: tuple[ResolvedToleration, ...] = ()
+    storage: ResolvedStorage | None = None
 
 
 class CountrySetVersion(ApiModel):

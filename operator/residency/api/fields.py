@@ -103,6 +103,16 @@ TaintKey = Annotated[
     Field(min_length=1, max_length=253),
     _matching(_TAINT_KEY, "must be the key of a taint, such as residency.dev/sovereign"),
 ]
+LabelKey = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    _matching(_TAINT_KEY, "must be the key of a label, such as residency.node-restriction.kubernetes.io/country"),
+]
+DriverName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    _matching(_NAME, "must be the name of a CSI driver, such as secrets-store.csi.k8s.io"),
+]
 LabelValue = Annotated[
     str,
     Field(min_length=1, max_length=63),

@@ -18,6 +18,8 @@ RESERVED_PREFIX: Final = "residency-"
 
 # A label on namespaces, an annotation on pods and pod templates.
 CLASSIFICATION: Final = f"{GROUP}/classification"
+# A label on namespaces: a lower mode than their classification's.
+ENFORCEMENT: Final = f"{GROUP}/enforcement"
 # What the mutating policies leave on what they placed: which classifications did it.
 PLACED_BY: Final = f"{GROUP}/placed-by"
 # On a DaemonSet: the terms that Residency wrote into its template, so that it may replace them.
@@ -49,6 +51,17 @@ class Fact(StrEnum):
     CONTROLLED_FROM = FACT_PREFIX + "controlled-from"
     DEPLOYMENT_MODEL = FACT_PREFIX + "deployment-model"
     SEAL = FACT_PREFIX + "seal"
+
+
+class Mode(StrEnum):
+    """How far a classification goes: its own, and as a label's value on a namespace a lower one."""
+
+    ENFORCE = "Enforce"
+    """Places what can be placed and refuses the rest."""
+    WARN = "Warn"
+    """Changes and refuses nothing; warns of what Enforce would refuse."""
+    AUDIT = "Audit"
+    """Changes and refuses nothing; notes in the audit log what Enforce would refuse."""
 
 
 class Code(StrEnum):

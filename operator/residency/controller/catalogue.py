@@ -11,16 +11,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from residency.api.classification import DataClassification, DataClassificationSpec, ResolvedPlacement
+from residency.api.classification import (
+    DataClassification,
+    DataClassificationSpec,
+    ResolvedPlacement,
+    ResolvedRequirement,
+    ResolvedStorage,
+    StorageException,
+)
 from residency.api.countries import COUNTRY_SETS
 from residency.api.names import ClassificationName, Reason
 from residency.api.schema import describe
 from residency.core.catalogue import Unresolved, resolve, restore
 from residency.core.judge import Catalogue
-from residency.core.placement import Classification, Placement, Toleration, normalise
+from residency.core.placement import Classification, Placement, Storage, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
 from residency.policy.cel import DoesNotFit
 from residency.policy.compile import CompiledPolicies
+
+CLASSES_SHOWN = 64
+"""Names of StorageClasses that a status holds."""
 
 Json = Mapping[str, Any]
 Compile = Callable[[Catalogue], CompiledPolicies]
@@ -73,8 +83,8 @@ class Entry:
 
     @property
     def changed(self) -> bool:
-        """Whether its spec asks for another placement than the one that was in force last."""
-        return self.wanted is not None and (self.last_good is None or self.wanted.placement != self.last_good.placement)
+        """Whether its spec asks for something else than what was in force last."""
+        return self.wanted is not None and (self.last_good is None or _demands(self.wanted) != _demands(self.last_good))
 
     def held_back(self, problem: Unresolved) -> "Entry":
         """Keep to what was in force before, for this reason."""
@@ -152,7 +162,8 @@ def placement_json(entry: Entry) -> dict[str, Any]:
         "generation": entry.good_generation if entry.problem else entry.generation,
         "alternatives": [{"requirements": [_requirement(r) for r in one]} for one in compiled.placement.alternatives],
         "tolerations": [toleration.to_dict() for toleration in compiled.placement.tolerations],
-    }
+        "mode": str(compiled.mode),
+    } | ({} if compiled.storage is None else {"storage": _storage_json(compiled.storage)})
 
 
 def country_sets_json(entry: Entry) -> list[dict[str, str]]:
@@ -206,14 +217,12 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
     try:
         remembered = ResolvedPlacement.parse(_mapping(raw.get("status")).get("placement"))
         placement = Placement(
-            tuple(
-                tuple(Requirement(r.key, Operator(r.operator), tuple(r.values)) for r in one.requirements)
-                for one in remembered.alternatives
-            ),
+            tuple(_requirements(one.requirements) for one in remembered.alternatives),
             tuple(
                 Toleration(t.key, str(t.operator), t.value or "", str(t.effect or "")) for t in remembered.tolerations
             ),
         )
+        storage = _remembered_storage(remembered.storage)
     except ValueError:  # pydantic's ValidationError is one, and so is an operator that there is not
         return None
     # Anything but the normal form in which placements are resolved was not written by us.
@@ -222,7 +231,46 @@ def _last_good(name: ClassificationName, raw: Json) -> Classification | None:
     if not placement.alternatives or not resolved or not all(t.key for t in placement.tolerations):
         return None
     title = _mapping(raw.get("spec")).get("title")
-    return restore(name, title if isinstance(title, str) else str(name), (), placement)
+    return restore(name, title if isinstance(title, str) else str(name), (), placement, storage, remembered.mode)
+
+
+def _remembered_storage(remembered: ResolvedStorage | None) -> Storage | None:
+    """Read what the status remembers of storage; raises ValueError where it was not written by us."""
+    if remembered is None:
+        return None
+    requirements = _requirements(remembered.requirements)
+    if not requirements or normalise(requirements) != requirements:
+        raise ValueError("not in normal form")
+    return Storage(
+        requirements,
+        StorageException.STATIC_VOLUMES in remembered.allow,
+        StorageException.DATA_SOURCES in remembered.allow,
+        tuple(remembered.inline_drivers),
+    )
+
+
+def _requirements(resolved: Iterable[ResolvedRequirement]) -> tuple[Requirement, ...]:
+    return tuple(Requirement(r.key, Operator(r.operator), tuple(r.values)) for r in resolved)
+
+
+def _storage_json(storage: Storage) -> dict[str, Any]:
+    allowed = {
+        StorageException.STATIC_VOLUMES: storage.static_volumes,
+        StorageException.DATA_SOURCES: storage.data_sources,
+    }
+    lists = {
+        "requirements": [_requirement(r) for r in storage.requirements],
+        "allow": [str(exception) for exception, holds in allowed.items() if holds],
+        "inlineDrivers": list(storage.drivers),
+        "classes": sorted(storage.classes)[:CLASSES_SHOWN],
+    }
+    return {name: items for name, items in lists.items() if items}
+
+
+def _demands(classification: Classification) -> tuple[object, ...]:
+    """What of a classification is compiled and remembered."""
+    storage = classification.storage and replace(classification.storage, classes=())
+    return classification.placement, storage, classification.mode
 
 
 def _requirement(requirement: Requirement) -> dict[str, Any]:

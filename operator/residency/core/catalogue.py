@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from residency.api.classification import Alternative as AlternativeSpec
-from residency.api.classification import DataClassificationSpec, Reference
+from residency.api.classification import DataClassificationSpec, Reference, StorageException
 from residency.api.countries import expand
-from residency.api.names import ClassificationName, Fact, Reason
+from residency.api.names import ClassificationName, Fact, Mode, Reason
 from residency.core import messages
 from residency.core.placement import (
     ANYWHERE,
     MAX_TERMS,
     Classification,
+    Contradiction,
     Placement,
+    Storage,
     Toleration,
     conjoin,
+    conjoin_storage,
     normalise,
 )
 from residency.core.requirements import Operator, Requirement
@@ -46,6 +49,7 @@ class _Whole:
     """What a classification asks with all that it includes, and whose law that is."""
 
     placement: Placement
+    storage: Storage | None
     citations: tuple[str, ...]
 
 
@@ -63,7 +67,9 @@ def resolve(specs: Specs) -> dict[ClassificationName, Classification | Unresolve
 def _classification(
     name: ClassificationName, spec: DataClassificationSpec, whole: _Whole | Unresolved
 ) -> Classification | Unresolved:
-    return whole if isinstance(whole, Unresolved) else restore(name, spec.title, whole.citations, whole.placement)
+    if isinstance(whole, Unresolved):
+        return whole
+    return restore(name, spec.title, whole.citations, whole.placement, whole.storage, spec.mode)
 
 
 def _resolve_below(start: ClassificationName, specs: Specs, resolved: _Outcomes) -> None:
@@ -128,7 +134,26 @@ def _whole(name: ClassificationName, specs: Specs, resolved: _Outcomes) -> _Whol
         problem = _trouble(name, included, placement)
         if problem:
             return problem
-    return _trouble(name, name, placement) or _Whole(placement, tuple(dict.fromkeys(citations)))
+    try:
+        storage = _whole_storage(name, spec, resolved)
+    except Contradiction as contradiction:
+        return Unresolved(Reason.CONTRADICTORY, str(contradiction))
+    return _trouble(name, name, placement) or _Whole(placement, storage, tuple(dict.fromkeys(citations)))
+
+
+def _whole_storage(name: ClassificationName, spec: DataClassificationSpec, resolved: _Outcomes) -> Storage | None:
+    """What a classification and its includes ask of storage together; raises Contradiction."""
+    storage = _own_storage(name, spec)
+    for included in _includes(spec):
+        its = resolved[included]
+        try:
+            storage = conjoin_storage(storage, its.storage if isinstance(its, _Whole) else None)
+        except Contradiction as contradiction:
+            raise Contradiction(
+                f"no StorageClass can satisfy both {included}, which {name} includes, and what else {name} asks, "
+                "itself or by its other includes; change one of them or take one out of spec.includes"
+            ) from contradiction
+    return storage
 
 
 def _trouble(name: ClassificationName, included: ClassificationName, placement: Placement) -> Unresolved | None:
@@ -176,6 +201,26 @@ def _own_placement(spec: DataClassificationSpec) -> Placement:
     return Placement(tuple(a for a in alternatives if a is not None), tolerations)
 
 
+def _own_storage(name: ClassificationName, spec: DataClassificationSpec) -> Storage | None:
+    """What a classification asks of storage by itself; raises Contradiction."""
+    if spec.storage is None:
+        return None
+    selector = spec.storage.class_selector
+    demands = [
+        *(Requirement(key, Operator.IN, (value,)) for key, value in sorted(selector.match_labels.items())),
+        *(Requirement(e.key, Operator(str(e.operator)), tuple(e.values)) for e in selector.match_expressions),
+    ]
+    requirements = normalise(demands)
+    if requirements is None:
+        raise Contradiction(f"no StorageClass can satisfy spec.storage.classSelector of {name}: it contradicts itself")
+    return Storage(
+        requirements,
+        StorageException.STATIC_VOLUMES in spec.storage.allow,
+        StorageException.DATA_SOURCES in spec.storage.allow,
+        tuple(spec.storage.inline_drivers),
+    )
+
+
 def _requirements(spec: AlternativeSpec) -> Iterator[Requirement]:
     fact_values: Mapping[Fact, tuple[str, ...]] = {
         Fact.COUNTRY: expand(spec.countries, spec.country_sets),
@@ -207,6 +252,14 @@ def allowances(placement: Placement) -> Iterator[tuple[str, str]]:
         yield key, messages.allowance(together)
 
 
-def restore(name: ClassificationName, title: str, references: tuple[str, ...], placement: Placement) -> Classification:
-    """Make a classification from a placement that was resolved before (the last good one in a status)."""
-    return Classification(name, title, placement, messages.because(references), tuple(allowances(placement)))
+def restore(
+    name: ClassificationName,
+    title: str,
+    references: tuple[str, ...],
+    placement: Placement,
+    storage: Storage | None = None,
+    mode: Mode = Mode.ENFORCE,
+) -> Classification:
+    """Make a classification from what was resolved before (the last good one in a status)."""
+    why = messages.because(references)
+    return Classification(name, title, placement, why, tuple(allowances(placement)), storage, mode)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from residency.api.names import ClassificationName
+from residency.api.names import ClassificationName, Mode
 from residency.core.requirements import Operator, Requirement, common_values, implies, satisfiable
 
 MAX_TERMS = 16
@@ -46,11 +46,27 @@ ANYWHERE = Placement(alternatives=((),))
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """What storage has to be: ``requirements`` on the labels of StorageClasses, in the normal form of alternatives.
+
+    ``static_volumes`` and ``data_sources`` say what claims may do although nobody sees where it leads; ``drivers`` are
+    the CSI drivers that inline volumes may use; ``classes`` are the names of the cluster's StorageClasses that meet
+    the requirements, as far as they are known.
+    """
+
+    requirements: Alternative
+    static_volumes: bool = False
+    data_sources: bool = False
+    drivers: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
     """A resolved DataClassification: includes conjoined, country sets expanded, texts for people ready.
 
     ``why`` cites the legal references in one line ("" where there are none); ``allows`` says for each key of the
-    placement, readably, what is allowed.
+    placement, readably, what is allowed; ``storage`` is None where nothing is demanded of storage.
     """
 
     name: ClassificationName
@@ -58,6 +74,8 @@ class Classification:
     placement: Placement
     why: str
     allows: tuple[tuple[str, str], ...]
+    storage: Storage | None = None
+    mode: Mode = Mode.ENFORCE
 
 
 def normalise(requirements: Iterable[Requirement]) -> Alternative | None:
@@ -126,3 +144,35 @@ def _cross(mine: Alternative, others: Sequence[Alternative]) -> Iterator[Alterna
     if any(alternative_implies(mine, its) for its in others):
         return iter((mine,))
     return (normalise((*mine, *its)) for its in others)
+
+
+class Contradiction(Exception):
+    """Two demands that nothing can meet together."""
+
+
+def conjoin_storage(one: Storage | None, other: Storage | None) -> Storage | None:
+    """What satisfies both demands on storage; raises Contradiction where no StorageClass ever can."""
+    if one is None or other is None:
+        return one or other
+    requirements = normalise((*one.requirements, *other.requirements))
+    if requirements is None:
+        raise Contradiction("no StorageClass can satisfy both")
+    return Storage(
+        requirements,
+        one.static_volumes and other.static_volumes,
+        one.data_sources and other.data_sources,
+        tuple(driver for driver in one.drivers if driver in other.drivers),
+    )
+
+
+def storage_implies(one: Storage | None, other: Storage | None) -> bool:
+    """Whether everything that ``one`` allows of storage is allowed by ``other``, whatever StorageClasses there are."""
+    if other is None:
+        return True
+    return (
+        one is not None
+        and alternative_implies(one.requirements, other.requirements)
+        and one.static_volumes <= other.static_volumes
+        and one.data_sources <= other.data_sources
+        and set(one.drivers) <= set(other.drivers)
+    )
