@@ -14,10 +14,14 @@ import yaml
 
 
 class Answer(NamedTuple):
-    """An HTTP status and the decoded JSON body."""
+    """An HTTP status, the decoded JSON body, and what the API server says beside it."""
 
     status: int
     body: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+    """What kubectl would show as warnings."""
+    audit_id: str = ""
+    """Under what the audit log has the request."""
 
     @property
     def message(self) -> str:
@@ -52,16 +56,21 @@ class KeepAlive:
     def send(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Answer:
         """Send a request; every status is an answer, only a broken connection is an error."""
         data = None if body is None else json.dumps(body).encode()
-        status, answer = self.exchange(method, path, data, content_type)
-        return Answer(status, json.loads(answer or b"{}"))
+        response = self._request(method, path, data, content_type)
+        answer = json.loads(response.read() or b"{}")
+        warnings = tuple(response.headers.get_all("Warning", ()))
+        return Answer(response.status, answer, warnings, response.headers.get("Audit-Id", ""))
 
     def exchange(
         self, method: str, path: str, data: bytes | None, content_type: str = "application/json"
     ) -> tuple[int, bytes]:
         """Send what is written already and leave the answer as it came: for those who measure."""
-        self._connection.request(method, path, data, self._headers | {"Content-Type": content_type})
-        response = self._connection.getresponse()
+        response = self._request(method, path, data, content_type)
         return response.status, response.read()
+
+    def _request(self, method: str, path: str, data: bytes | None, content_type: str) -> http.client.HTTPResponse:
+        self._connection.request(method, path, data, self._headers | {"Content-Type": content_type})
+        return self._connection.getresponse()
 
 
 def _load_certificate(context: ssl.SSLContext, user: dict[str, str]) -> None:

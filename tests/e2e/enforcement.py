@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable
 
 from keepalive import Answer, KeepAlive
-from residency.api.names import CANARY, CLASSIFICATION
+from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT
 from residency.core.judge import Catalogue
 from residency.policy.canary import Seen, canary_pod, seen
-from residency.policy.compile import Settings, compile_policies
+from residency.policy.compile import Settings, Surroundings, compile_policies
 
 SETTINGS = Settings(own_namespace="residency-system", canary_namespace="residency-canary")
 PLURALS = {
@@ -25,17 +25,23 @@ def expect(answer: Answer, *statuses: int) -> Answer:
     return answer
 
 
-def add_namespace(api: KeepAlive, name: str, classification: str | None = None) -> None:
+def add_namespace(api: KeepAlive, name: str, classification: str | None = None, enforcement: str | None = None) -> None:
     """Create a namespace, classified or not, or label the one that is there."""
-    labels = {} if classification is None else {CLASSIFICATION: classification}
+    said = {CLASSIFICATION: classification, ENFORCEMENT: enforcement}
+    labels = {key: value for key, value in said.items() if value is not None}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     path = f"/api/v1/namespaces/{name}?fieldManager=tests&force=true"
     expect(api.send("PATCH", path, body, "application/apply-patch+yaml"), 200, 201)
 
 
-def enforce(api: KeepAlive, catalogue: Catalogue, namespaces: Iterable[tuple[str, str | None]] = ()) -> str:
+def enforce(
+    api: KeepAlive,
+    catalogue: Catalogue,
+    namespaces: Iterable[tuple[str, str | None]] = (),
+    surroundings: Surroundings = Surroundings(),  # noqa: B008 (it is frozen)
+) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
-    compiled = compile_policies(catalogue, SETTINGS)
+    compiled = compile_policies(catalogue, SETTINGS, surroundings)
     for item in compiled.objects:
         path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
         query = "?fieldManager=tests&force=true"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from random_cases import (
     distinct,
     whole_world,
 )
-from residency.api.names import CLASSIFICATION, SOVEREIGN, ClassificationName, Code
+from residency.api.names import CLASSIFICATION, SOVEREIGN, ClassificationName, Code, Mode
 from residency.core.catalogue import allowances
 from residency.core.judge import (
     Ask,
@@ -39,6 +40,7 @@ from residency.core.judge import (
     covers,
     cross,
     guard_pod,
+    in_mode,
     judge_pod,
 )
 from residency.core.placement import MAX_TERMS, Alternative, Classification, Placement, Toleration
@@ -437,3 +439,35 @@ def test_nothing_is_placed_elsewhere_also_with_odd_labels_and_bounds(
     assert may & ~KUBERNETES_EYES.pod(view.node_selector, view.terms) == 0
     for placement in asked:
         assert may & ~KUBERNETES_EYES.alternatives(placement.alternatives) == 0
+
+
+MODES_OF = {ClassificationName(mode.lower()): replace(DUTCH[ClassificationName("dutch")], mode=mode) for mode in Mode}
+
+
+@pytest.mark.parametrize("enforcement", [None, "Enforce", "Warn", "Audit", "warn", ""])
+@pytest.mark.parametrize("own", list(Mode))
+def test_the_lower_of_namespace_and_classification_holds(own: Mode, enforcement: str | None) -> None:
+    order = [Mode.AUDIT, Mode.WARN, Mode.ENFORCE]
+    said = Mode(enforcement) if enforcement in ("Warn", "Audit") else Mode.ENFORCE
+    asked = asks("payments", own.lower(), None, enforcement)
+    lower = min(own, said, key=order.index)
+    assert [mode for mode in Mode if in_mode(mode, asked, MODES_OF)] == [lower]
+
+
+def test_a_lowered_namespace_lowers_no_annotation_but_one_of_the_same_name() -> None:
+    asked = asks("payments", "enforce", "warn", "Audit")
+    assert [[ask.name for ask in in_mode(mode, asked, MODES_OF)] for mode in Mode] == [[], ["warn"], ["enforce"]]
+    assert in_mode(Mode.AUDIT, asks("payments", "enforce", "enforce", "Audit"), MODES_OF)
+
+
+def test_what_is_not_in_force_goes_as_far_as_the_namespace_lets_it() -> None:
+    assert in_mode(Mode.ENFORCE, asks("payments", "unheard-of", None), MODES_OF)
+    assert in_mode(Mode.AUDIT, asks("payments", "unheard-of", None, "Audit"), MODES_OF)
+
+
+def test_every_claim_is_in_exactly_one_mode() -> None:
+    for label, annotation, enforcement in product(MODES_OF, MODES_OF, [None, *Mode]):
+        asked = asks("payments", label, annotation, enforcement)
+        assert sorted(chain.from_iterable(in_mode(mode, asked, MODES_OF) for mode in Mode), key=str) == sorted(
+            asked, key=str
+        )

@@ -27,6 +27,7 @@ SAID_BY_POLICIES_ALONE = {
     Code.NODE_FACTS,
     Code.BINDING,
     Code.ANNOTATION_CHANGED,
+    Code.ENFORCEMENT,
 }
 KINDS = tuple(TEMPLATE_PATHS)
 
@@ -416,6 +417,8 @@ def test_a_daemonset_placed_by_residency_is_not_told_that_its_affinity_is_its_ow
     "template",
     [
         messages.DECLASSIFICATION,
+        messages.ENFORCEMENT_LOWERED,
+        messages.NO_MODE,
         messages.NODE_FACTS,
         messages.BINDING,
         messages.BINDING_METADATA,
@@ -428,6 +431,9 @@ def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str)
         name="n" * messages.KEY_LENGTH,
         old=NAME,
         new=OTHER,
+        before="Enforce",
+        after="Audit",
+        said="a" * 63,
         title=messages.titled(longest.name, longest.title),
         why=longest.why,
         subject=messages.namespace_subject("s" * 63),

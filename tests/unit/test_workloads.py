@@ -12,6 +12,7 @@ from residency.cluster.errors import ApiError
 from residency.cluster.resources import Resource
 from residency.controller.workloads import Workloads
 from residency.core.catalogue import restore
+from residency.core.judge import NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
 
@@ -19,7 +20,7 @@ Object = dict[str, Any]
 NL = ClassificationName("nl")
 DUTCH = Requirement(str(names.Fact.COUNTRY), Operator.IN, ("NL",))
 CATALOGUE = {NL: restore(NL, "Dutch", (), Placement(((DUTCH,),)))}
-LABELS = {"classified": "nl"}
+LABELS = {"classified": NamespaceLabels("nl")}
 DUTCH_TERMS = [{"matchExpressions": [{"key": str(names.Fact.COUNTRY), "operator": "In", "values": ["NL"]}]}]
 AFFINITY = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": DUTCH_TERMS}}}
 

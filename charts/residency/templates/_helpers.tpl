@@ -42,6 +42,12 @@ A test holds the two together.
 - residency-guard-nodes
 - residency-guard-bindings
 - residency-guard-annotations
+- residency-warn-pods
+- residency-warn-templates
+- residency-warn-bindings
+- residency-audit-pods
+- residency-audit-templates
+- residency-audit-bindings
 {{- end }}
 
 {{/* What a schema cannot say of one value, because it concerns two. */}}

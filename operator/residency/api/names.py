@@ -80,6 +80,7 @@ class Code(StrEnum):
     NODE_FACTS = "RES-111"
     BINDING = "RES-112"
     ANNOTATION_CHANGED = "RES-113"
+    ENFORCEMENT = "RES-117"
 
 
 class Right(StrEnum):
@@ -110,6 +111,12 @@ class PolicyName(StrEnum):
     GUARD_NODES = "residency-guard-nodes"
     GUARD_BINDINGS = "residency-guard-bindings"
     GUARD_ANNOTATIONS = "residency-guard-annotations"
+    WARN_PODS = "residency-warn-pods"
+    WARN_TEMPLATES = "residency-warn-templates"
+    WARN_BINDINGS = "residency-warn-bindings"
+    AUDIT_PODS = "residency-audit-pods"
+    AUDIT_TEMPLATES = "residency-audit-templates"
+    AUDIT_BINDINGS = "residency-audit-bindings"
 
 
 class Condition(StrEnum):
@@ -118,7 +125,7 @@ class Condition(StrEnum):
     READY = "Ready"
     """Compiled and seen to be in force; says nothing of whether everything complies."""
     ENFORCED = "Enforced"
-    """Ready, and no pod from before is waiting without the placement."""
+    """Ready, its mode is Enforce, and no pod from before is waiting without the placement."""
 
 
 class Reason(StrEnum):
@@ -136,3 +143,4 @@ class Reason(StrEnum):
     NONE_WAITING = "NoneWaiting"
     PODS_WAITING = "PodsWaiting"
     NOT_READY = "NotReady"
+    LOWER_MODE = "LowerMode"

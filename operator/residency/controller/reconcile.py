@@ -7,18 +7,21 @@ always written.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from residency.api import names
-from residency.api.names import ClassificationName, Reason
+from residency.api.names import ClassificationName, Mode, Reason
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
 from residency.controller.canary import Canary, Proof
 from residency.controller.catalogue import (
+    Compile,
     Entry,
     Plan,
     country_sets_json,
@@ -29,11 +32,11 @@ from residency.controller.catalogue import (
 )
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
-from residency.controller.workloads import Workloads
-from residency.core.judge import Catalogue
-from residency.policy.compile import CompiledPolicies, Settings, compile_policies
+from residency.controller.workloads import Labels, Workloads
+from residency.core.judge import Ask, Catalogue, NamespaceLabels, ceiling, effective
+from residency.policy.compile import CompiledPolicies, Settings, Surroundings, compile_policies
 from residency.reporting.metrics import Metrics
-from residency.reporting.status import Judgement, Standing, Usage, change, enforced, not_enforced_yet
+from residency.reporting.status import Judgement, Standing, Usage, change, enforced, in_lower_mode, not_enforced_yet
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +71,9 @@ class Reconciler:
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
-    _compiled: tuple[Catalogue, CompiledPolicies] | None = None
-    _placed_revision: str = ""
-    """The revision for which DaemonSets have been looked at."""
+    _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
+    _placed: tuple[str, Labels] = ("", {})
+    """The revision and the labels of namespaces for which DaemonSets have been looked at."""
 
     def __post_init__(self) -> None:
         self.policies = Policies(self.client, self.metrics)
@@ -87,9 +90,10 @@ class Reconciler:
         objects = await self.client.find(CLASSIFICATIONS)
         labels = await self._labels()
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
-        wanted = await asyncio.to_thread(plan, objects, self._compile)
+        compile_ = partial(self._compile, _surroundings(labels))
+        wanted = await asyncio.to_thread(plan, objects, compile_)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        wanted, proof = await self._put_in_force(done, wanted, interrupted)
+        wanted, proof = await self._put_in_force(done, wanted, compile_, interrupted)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
@@ -97,15 +101,15 @@ class Reconciler:
         usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
         await self._step(done, "status", self._write_statuses(wanted.entries, standings))
-        self._measure(found, standings)
+        self._measure(found, standings, labels)
         await self._step(done, "deletion", self._release(wanted.entries, usage))
         if found.in_force:
             await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
-        done.unwell = not all(s.ready.holds and s.enforced.holds for s in standings.values())
+        done.unwell = not all(standing.settled for standing in standings.values())
         return done
 
     async def _put_in_force(
-        self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]
+        self, done: Pass, wanted: Plan, compile_: Compile, interrupted: Callable[[], bool]
     ) -> tuple[Plan, Proof | None]:
         """Bring the plan into force; what the API server does not take is held back.
 
@@ -123,7 +127,7 @@ class Reconciler:
             except Exception as error:
                 self._failed(done, "policies", error)
                 return wanted, None
-            wanted = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
+            wanted = await asyncio.to_thread(hold_back, wanted.entries, refusal, compile_)
         return nothing(wanted.entries, refusal), None
 
     async def _roll_out(self, wanted: Plan, interrupted: Callable[[], bool]) -> Proof | None:
@@ -137,11 +141,11 @@ class Reconciler:
             log.warning("not in force", extra={"proof": str(proof)})
         return proof
 
-    def _compile(self, catalogue: Catalogue) -> CompiledPolicies:
+    def _compile(self, surroundings: Surroundings, catalogue: Catalogue) -> CompiledPolicies:
         """Compile, unless that was just done: most passes are about namespaces and pods."""
-        if self._compiled is None or self._compiled[0] != catalogue:
-            self._compiled = catalogue, compile_policies(catalogue, self.settings)
-        return self._compiled[1]
+        if self._compiled is None or self._compiled[:2] != (catalogue, surroundings):
+            self._compiled = catalogue, surroundings, compile_policies(catalogue, self.settings, surroundings)
+        return self._compiled[2]
 
     async def _step(self, done: Pass, step: str, work: Awaitable[T]) -> T | None:
         try:
@@ -156,22 +160,22 @@ class Reconciler:
         log.warning("step failed", extra={"step": step, "error": str(error)}, exc_info=None if expected else error)
         self.metrics.reconcile_errors.labels(step=step).inc()
 
-    async def _labels(self) -> dict[str, str]:
+    async def _labels(self) -> dict[str, NamespaceLabels]:
         """Read which namespaces are classified.
 
         Those that no policy applies to never are; those that are going admit no pods and need no rules any more.
         """
         found = await self.client.find(NAMESPACES, labels=names.CLASSIFICATION, metadata_only=True)
         return {
-            name_of(item): item["metadata"]["labels"][names.CLASSIFICATION]
+            name_of(item): NamespaceLabels(
+                *map(item["metadata"]["labels"].get, (names.CLASSIFICATION, names.ENFORCEMENT))
+            )
             for item in found
             if name_of(item) not in (*self.settings.excluded, self.settings.canary_namespace)
             and "deletionTimestamp" not in item["metadata"]
         }
 
-    async def _waiting(
-        self, done: Pass, wanted: Plan, proof: Proof | None, labels: Mapping[str, str]
-    ) -> Waiting | None:
+    async def _waiting(self, done: Pass, wanted: Plan, proof: Proof | None, labels: Labels) -> Waiting | None:
         if proof is None or not proof.holds:
             return None
         return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue))
@@ -215,15 +219,16 @@ class Reconciler:
         if refused:
             raise ApiError(0, "StatusRefused", "; ".join(refused)[:1000])
 
-    async def _place_daemonsets(self, wanted: Plan, labels: Mapping[str, str]) -> None:
-        if wanted.compiled is not None and self._placed_revision != wanted.compiled.revision:
+    async def _place_daemonsets(self, wanted: Plan, labels: Labels) -> None:
+        if wanted.compiled is not None and self._placed != (wanted.compiled.revision, labels):
             self.metrics.daemonsets_refused.set(await self.workloads.place_daemonsets(labels, wanted.catalogue))
-            self._placed_revision = wanted.compiled.revision
+            self._placed = wanted.compiled.revision, labels
 
-    def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing]) -> None:
+    def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing], labels: Labels) -> None:
         ready = sum(standing.ready.holds for standing in standings.values())
         self.metrics.classifications(ready, len(standings) - ready)
         self.metrics.policies_in_force.set(int(found.in_force))
+        self.metrics.namespaces(_modes(labels, found.wanted.catalogue))
         if found.waiting is not None:
             self.metrics.waiting({name: len(found.waiting.get(name, ())) for name in standings})
 
@@ -274,6 +279,8 @@ class _Findings:
     def _enforced(self, entry: Entry, ready: Judgement) -> Judgement:
         if not self.in_force or entry.compiled is None:
             return not_enforced_yet(ready)
+        if entry.compiled.mode is not Mode.ENFORCE:
+            return in_lower_mode(entry.compiled.mode)
         if self.waiting is None:
             return Judgement("Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}")
         return enforced(self.waiting.get(entry.name, ()))
@@ -285,10 +292,23 @@ def _was_in_force(wanted: Plan) -> bool:
     return any(entry.status.get("revision") == revision for entry in wanted.entries)
 
 
-def _usage(entries: Sequence[Entry], labels: Mapping[str, str]) -> dict[ClassificationName, Usage]:
+def _surroundings(labels: Labels) -> Surroundings:
+    return Surroundings(lowered=frozenset(ceiling(said.enforcement) for said in labels.values()) - {Mode.ENFORCE})
+
+
+def _modes(labels: Labels, catalogue: Catalogue) -> Counter[tuple[str, str]]:
+    """How many namespaces there are of each classification that is in force, in each mode."""
+    return Counter(
+        (name, str(effective(Ask("", name, ceiling(said.enforcement)), catalogue)))
+        for said in labels.values()
+        if (name := ClassificationName(said.classification or "")) in catalogue
+    )
+
+
+def _usage(entries: Sequence[Entry], labels: Labels) -> dict[ClassificationName, Usage]:
     return {
         entry.name: Usage(
-            tuple(sorted(namespace for namespace, label in labels.items() if label == entry.name)),
+            tuple(sorted(namespace for namespace, said in labels.items() if said.classification == entry.name)),
             tuple(other.name for other in entries if entry.name in other.includes and other.name != entry.name),
         )
         for entry in entries

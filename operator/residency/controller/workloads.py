@@ -7,18 +7,20 @@ from typing import Any
 
 import msgspec
 
-from residency.api.names import PLACED_TERMS, PLACED_TOLERATIONS, ClassificationName
+from residency.api.names import PLACED_TERMS, PLACED_TOLERATIONS, ClassificationName, Mode
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError
 from residency.cluster.resources import DAEMON_SETS, PODS
-from residency.core.judge import Catalogue, Denied, Place, asks, guard_pod
+from residency.core.judge import Catalogue, Denied, NamespaceLabels, Place, asks, guard_pod, in_mode
 from residency.core.templates import judge_workload
 from residency.core.workload import PodView
 
 log = logging.getLogger(__name__)
 
-Labels = Mapping[str, str]
-"""Classified namespaces and their classifications."""
+Labels = Mapping[str, NamespaceLabels]
+"""Classified namespaces and what their labels say."""
+
+_NOT_CLASSIFIED = NamespaceLabels()
 
 
 class _Metadata(msgspec.Struct):
@@ -96,7 +98,12 @@ class Workloads:
                 continue
             view = PodView.from_template(msgspec.to_builtins(pod))
             metadata = pod.metadata
-            asked = asks(metadata.namespace, labels.get(metadata.namespace), view.classification)
+            of_namespace = labels.get(metadata.namespace, _NOT_CLASSIFIED)
+            asked = in_mode(
+                Mode.ENFORCE,
+                asks(metadata.namespace, of_namespace.classification, view.classification, of_namespace.enforcement),
+                catalogue,
+            )
             if asked and guard_pod(view, asked, catalogue) is not None:
                 for ask in asked:
                     found.setdefault(ask.name, []).append(f"{metadata.namespace}/{metadata.name}")
@@ -113,8 +120,9 @@ class Workloads:
             metadata = daemonset.metadata
             if metadata.deletionTimestamp is not None or metadata.namespace in self.excluded or metadata.controlled:
                 continue
-            label = labels.get(metadata.namespace)
-            verdict = judge_workload("DaemonSet", msgspec.to_builtins(daemonset), metadata.namespace, label, catalogue)
+            label, enforcement = labels.get(metadata.namespace, _NOT_CLASSIFIED)
+            raw = msgspec.to_builtins(daemonset)
+            verdict = judge_workload("DaemonSet", raw, metadata.namespace, label, catalogue, enforcement)
             if isinstance(verdict, Denied):
                 refused += 1
                 _report(metadata, verdict.message)

@@ -19,8 +19,9 @@ A pod without required node affinity is as one term that says nothing.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
-from residency.api.names import ClassificationName, Code
+from residency.api.names import ClassificationName, Code, Mode
 from residency.core import messages
 from residency.core.placement import MAX_TERMS, Alternative, Classification, Placement, Toleration
 from residency.core.requirements import Operator, Requirement, accepts, implies, satisfiable
@@ -31,10 +32,14 @@ Catalogue = Mapping[ClassificationName, Classification]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Somebody's claim to a classification: the namespace's label or the pod's annotation."""
+    """Somebody's claim to a classification: the namespace's label or the pod's annotation.
+
+    ``ceiling`` is how far it may go at the most, whatever the classification says.
+    """
 
     subject: str
     name: ClassificationName
+    ceiling: Mode = Mode.ENFORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +66,46 @@ class Denied:
 Verdict = Untouched | Place | Denied
 
 
-def asks(namespace: str, label: str | None, annotation: str | None) -> tuple[Ask, ...]:
-    """Which classifications a pod is under: its namespace's first, then its own where that differs."""
-    of_namespace = () if label is None else (Ask(messages.namespace_subject(namespace), ClassificationName(label)),)
+class NamespaceLabels(NamedTuple):
+    """What a namespace's labels say to Residency."""
+
+    classification: str | None = None
+    enforcement: str | None = None
+
+
+MODES = (Mode.AUDIT, Mode.WARN, Mode.ENFORCE)
+"""From the lowest to the highest."""
+
+
+def asks(namespace: str, label: str | None, annotation: str | None, enforcement: str | None = None) -> tuple[Ask, ...]:
+    """Which classifications a pod is under: its namespace's first, then its own where that differs.
+
+    ``label`` and ``enforcement`` are the namespace's labels. The latter lowers what the namespace is classified as and
+    nothing else: somebody may have had the right to lower that one, and an annotation was written to be kept to.
+    """
+    subject = messages.namespace_subject(namespace)
+    of_namespace = () if label is None else (Ask(subject, ClassificationName(label), ceiling(enforcement)),)
     own = annotation is not None and annotation != label
     of_pod = (
         (Ask(messages.ANNOTATION_SUBJECT, ClassificationName(annotation)),) if own and annotation is not None else ()
     )
     return of_namespace + of_pod
+
+
+def ceiling(enforcement: str | None) -> Mode:
+    """How far a namespace with this label goes at the most; what is no mode lowers nothing."""
+    return Mode(enforcement) if enforcement in list(Mode) else Mode.ENFORCE
+
+
+def in_mode(mode: Mode, asked: Iterable[Ask], catalogue: Catalogue) -> tuple[Ask, ...]:
+    """Those that are to be enforced, warned of or audited: the lower of what the claim and its classification say."""
+    return tuple(ask for ask in asked if effective(ask, catalogue) is mode)
+
+
+def effective(ask: Ask, catalogue: Catalogue) -> Mode:
+    """How far a claim goes; one to a classification that is not in force as far as it can."""
+    known = catalogue.get(ask.name)
+    return min(ask.ceiling, Mode.ENFORCE if known is None else known.mode, key=MODES.index)
 
 
 def judge_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str = "spec") -> Verdict:

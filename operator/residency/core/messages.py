@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from residency.api.countries import COUNTRY_SETS
-from residency.api.names import CLASSIFICATION, FACT_PREFIX, Code, Fact, Right
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, FACT_PREFIX, Code, Fact, Right
 from residency.core.requirements import Operator, Requirement
 
 # In bytes, so that with the longest legal names the longest message stays below 1 KB.
@@ -109,6 +109,19 @@ DECLASSIFICATION: Final = (
     + Right.DECLASSIFY
     + " dataclassifications.residency.dev/{old}, or move it to a classification that implies {old}.{why} "
     + Code.DECLASSIFICATION
+)
+ENFORCEMENT_LOWERED: Final = (
+    "Not lowered: namespace {name} is {title} in mode {before}, and mode {after} would let its workloads run "
+    "where that does not allow. Fix: have it done by somebody who may "
+    + Right.DECLASSIFY
+    + " dataclassifications.residency.dev/{old}, or leave the label "
+    + ENFORCEMENT
+    + " as it is.{why} "
+    + Code.ENFORCEMENT
+)
+NO_MODE: Final = (
+    "Not a mode: the label " + ENFORCEMENT + " of namespace {name} says {said}. Fix: write Enforce, Warn or Audit, or "
+    "remove the label. " + Code.ENFORCEMENT
 )
 NODE_FACTS: Final = (
     "Not attested: {user} may not set {keys} of node {name}, because workloads are placed by it. Fix: have it "

@@ -8,7 +8,7 @@ the template itself is placed, as long as what would be rewritten is not the aut
 from collections.abc import Sequence
 from dataclasses import replace
 
-from residency.api.names import PLACED_TERMS, PLACED_TOLERATIONS, Code
+from residency.api.names import PLACED_TERMS, PLACED_TOLERATIONS, Code, Mode
 from residency.core import messages
 from residency.core.judge import (
     Ask,
@@ -20,6 +20,7 @@ from residency.core.judge import (
     asks,
     class_fields,
     cross_all,
+    in_mode,
     judge_pod,
     missing_tolerations,
 )
@@ -35,20 +36,31 @@ from residency.core.workload import (
 )
 
 
-def judge_workload(kind: str, workload: Json, namespace: str, label: str | None, catalogue: Catalogue) -> Verdict:
-    """Judge a workload of any built-in kind but Pod as somebody applies it.
+def judge_workload(
+    kind: str,
+    workload: Json,
+    namespace: str,
+    label: str | None,
+    catalogue: Catalogue,
+    enforcement: str | None = None,
+    mode: Mode = Mode.ENFORCE,
+) -> Verdict:
+    """Judge a workload of any built-in kind but Pod as somebody applies it, by the classifications of one mode.
 
-    ``Place`` is only ever said of a DaemonSet, and means: write this into its template.
+    ``label`` and ``enforcement`` are the namespace's. ``Place`` is only ever said of a DaemonSet, and means: write this
+    into its template.
     """
     template = template_of(kind, workload)
     if template is None:
         return Untouched()
     path = ".".join(TEMPLATE_PATHS[kind])
-    misplaced = _misplaced_annotation(kind, workload, template, path)
-    if misplaced:
-        return misplaced
+    outer = asks(namespace, label, outer_annotation(kind, workload), enforcement)[-1:]
+    if in_mode(mode, outer, catalogue):
+        misplaced = _misplaced_annotation(kind, workload, template, path)
+        if misplaced:
+            return misplaced
     pod = PodView.from_template(template)
-    asked = asks(namespace, label, pod.classification)
+    asked = in_mode(mode, asks(namespace, label, pod.classification, enforcement), catalogue)
     if kind == "DaemonSet":
         return _judge_daemonset(workload, pod, asked, catalogue)
     verdict = judge_pod(pod, asked, catalogue, f"{path}.spec")

@@ -1,17 +1,20 @@
 """Policies on what passes by the creation of a pod: bindings, and the annotations that pods carry afterwards."""
 
-from residency.api.names import CLASSIFICATION, GROUP, PLACED_BY, PolicyName
+from residency.api.names import CLASSIFICATION, GROUP, PLACED_BY, Mode, PolicyName
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.policy import rules
 from residency.policy.cel import literal, message
+from residency.policy.modes import CEILING, Modes
 from residency.policy.objects import CLASSIFIED, EVERYWHERE, Frame, Pair, rule
-from residency.policy.variables import reasons
+from residency.policy.variables import LABEL, annotation_of, reasons
 
 _PLACED = (CLASSIFICATION, PLACED_BY)
 
 
-def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
+def guard_bindings(
+    frame: Frame, catalogue: Catalogue, name: PolicyName = PolicyName.GUARD_BINDINGS, mode: Mode = Mode.ENFORCE
+) -> Pair:
     """Refuse bindings in classified namespaces by anybody but the schedulers, and Residency's keys in them.
 
     A Binding comes in two ways, ``pods/binding`` and the older ``bindings``; its labels and annotations are copied onto
@@ -20,7 +23,6 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
     """
     schedulers = frame.settings.schedulers
     why = reasons(catalogue)
-    label = f"namespaceObject.metadata.labels[{literal(CLASSIFICATION)}]"
     keys = " + ".join(
         f"object.metadata.?{part}.orValue({{}}).map(k, k).filter(k, k.startsWith({literal(GROUP + '/')}))"
         for part in ("labels", "annotations")
@@ -28,7 +30,9 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
     variables = [
         ("allowed", f"request.userInfo.username in {literal(schedulers)}"),
         ("keys", keys),
-        ("name", label),
+        ("label", LABEL),
+        ("ceiling", CEILING),
+        ("name", "variables.label[0]"),
         *why.variables(),
         ("text", f'({why.find("variables.name")}).orValue([string(variables.name), ""])'),
     ]
@@ -42,19 +46,25 @@ def guard_bindings(frame: Frame, catalogue: Catalogue) -> Pair:
         user=rules.cut("request.userInfo.username"),
     )
     metadata = message(messages.BINDING_METADATA, keys=rules.cut("variables.keys[0]"))
+    in_mode = Modes.of(catalogue).of_namespace(mode, "variables.name")
     return frame.validating(
-        PolicyName.GUARD_BINDINGS,
+        name,
         CLASSIFIED,
         (),
         [rule("", "v1", ["CREATE"], ["pods/binding", "bindings"])],
         variables,
-        "variables.allowed && variables.keys.size() == 0",
+        f"!{in_mode} || (variables.allowed && variables.keys.size() == 0)",
         f"(variables.allowed ? {metadata} : {binding})",
+        mode,
     )
 
 
-def guard_annotations(frame: Frame) -> Pair:
-    """Refuse to change what a pod says it was placed by, through the pod or its status."""
+def guard_annotations(frame: Frame, catalogue: Catalogue) -> Pair:
+    """Refuse to change what a pod says it was placed by, through the pod or its status.
+
+    Where all that is asked of the pod, before and after, is only warned of or audited, that may change too.
+    """
+    names = Modes.of(catalogue).names(Mode.ENFORCE, "variables.label", "variables.own")
     new, old = "object.metadata.?annotations[?k]", "oldObject.metadata.?annotations[?k]"
     changed = f"{literal(_PLACED)}.filter(k, {new} != {old})"
     text = message(messages.ANNOTATION_CHANGED, keys="variables.changed[0]", name=rules.cut("object.metadata.name"))
@@ -63,7 +73,13 @@ def guard_annotations(frame: Frame) -> Pair:
         EVERYWHERE,
         (("annotations-changed", f"{changed}.size() > 0"),),
         [rule("", "v1", ["UPDATE"], ["pods", "pods/status"])],
-        (("changed", changed),),
-        "false",
+        (
+            ("changed", changed),
+            ("label", LABEL),
+            ("ceiling", CEILING),
+            ("own", f"({annotation_of('object')} + {annotation_of('oldObject')})"),
+            ("names", names),
+        ),
+        "variables.label.size() + variables.own.size() > 0 && variables.names.size() == 0",
         text,
     )

@@ -6,12 +6,13 @@ namespace out of the policy's sight. Old and new are compared in CEL instead, on
 
 from collections.abc import Mapping
 
-from residency.api.names import CANARY, CLASSIFICATION, GROUP, PLURAL, PolicyName, Right
+from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT, GROUP, PLURAL, Mode, PolicyName, Right
 from residency.core import messages
-from residency.core.judge import Catalogue
+from residency.core.judge import MODES, Catalogue
 from residency.core.placement import Alternative, Placement, placement_implies
 from residency.policy import rules
 from residency.policy.cel import Table, literal, message
+from residency.policy.modes import Modes, rank_of_ceiling
 from residency.policy.objects import Frame, Pair, rule
 from residency.policy.variables import reasons
 
@@ -41,7 +42,9 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ),
         ("from", f'({group_of.find("variables.previous")}).orValue("")'),
         ("to", f'({group_of.find("variables.next")}).orValue("")'),
-        ("free", f"variables.old.size() == 0 || variables.to in ({free.find('variables.from')}).orValue([])"),
+        ("implied", f"variables.old.size() == 0 || variables.to in ({free.find('variables.from')}).orValue([])"),
+        *_lowering(catalogue),
+        ("free", "variables.implied && !variables.lowered"),
         ("text", f'({why.find("variables.previous")}).orValue([variables.previous, ""])'),
     ]
     declassification = message(
@@ -59,10 +62,14 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     )
     text = (
         f"variables.excluded ? {message(messages.EXCLUDED_NAMESPACE, name='object.metadata.name')} : "
-        f"variables.unknown ? {unknown} : {declassification}"
+        f"variables.unknown ? {unknown} : variables.noMode ? {_no_mode()} : "
+        f"variables.implied ? {_lowered()} : {declassification}"
     )
-    new, old = _label("object"), _label("oldObject")
-    conditions = (("label-changed", f'request.operation == "CREATE" ? {new}.size() > 0 : {new} != {old}'),)
+    new, old = (
+        f"({_label(thing)} + {_label(thing, ENFORCEMENT)}.map(v, {literal(ENFORCEMENT + '=')} + v))"
+        for thing in ("object", "oldObject")
+    )
+    conditions = (("labels-changed", f'request.operation == "CREATE" ? {new}.size() > 0 : {new} != {old}'),)
     routes = rule("", "v1", ["CREATE", "UPDATE"], ["namespaces", "namespaces/status", "namespaces/finalize"])
     return frame.validating(
         PolicyName.GUARD_NAMESPACES,
@@ -70,14 +77,72 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         conditions,
         [routes],
         variables,
-        f"!variables.excluded && !variables.unknown && (variables.free || {may}.allowed())",
+        f"!variables.excluded && !variables.unknown && !variables.noMode && (variables.free || {may}.allowed())",
         text,
     )
 
 
-def _label(thing: str) -> str:
-    """The classification label, as a list of none or one."""
-    return f"{thing}.metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
+def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Whether a namespace that stays classified would be enforced less: by its own label, or by what it moves to.
+
+    Its label counts by itself too: a classification may be on its way from Audit to Enforce.
+    """
+    modes = Modes.of(catalogue)
+    new, old = _label("object", ENFORCEMENT), _label("oldObject", ENFORCEMENT)
+    ranks = [(f"{when}Ceiling", rank_of_ceiling(f"variables.{when}Enforcement")) for when in ("new", "old")] + [
+        ("newOwn", modes.rank("variables.next")),
+        ("oldOwn", modes.rank("variables.previous")),
+    ]
+    return [
+        ("newEnforcement", f'{new}.join("")'),
+        ("oldEnforcement", f'request.operation == "CREATE" ? "" : {old}.join("")'),
+        (
+            "noMode",
+            f'(request.operation == "CREATE" || {new} != {old}) && '
+            f"{new}.exists(v, !(v in {literal(list(map(str, Mode)))}))",
+        ),
+        *ranks,
+        *(
+            (
+                f"{when}Rank",
+                f"variables.{when}Own < variables.{when}Ceiling ? variables.{when}Own : variables.{when}Ceiling",
+            )
+            for when in ("new", "old")
+        ),
+        ("lessInEffect", "variables.newRank < variables.oldRank"),
+        (
+            "lowered",
+            "variables.old.size() > 0 && variables.new.size() > 0 && "
+            "(variables.lessInEffect || variables.newCeiling < variables.oldCeiling)",
+        ),
+    ]
+
+
+def _lowered() -> str:
+    """Says from which mode to which."""
+    before, after = (
+        f"{literal(list(map(str, MODES)))}[variables.lessInEffect ? variables.{when}Rank : variables.{when}Ceiling]"
+        for when in ("old", "new")
+    )
+    return message(
+        messages.ENFORCEMENT_LOWERED,
+        name="object.metadata.name",
+        old="variables.previous",
+        title="variables.text[0]",
+        why="variables.text[1]",
+        before=before,
+        after=after,
+    )
+
+
+def _no_mode() -> str:
+    """Says what stands where a mode should."""
+    return message(messages.NO_MODE, name="object.metadata.name", said=rules.said("variables.newEnforcement"))
+
+
+def _label(thing: str, key: str = CLASSIFICATION) -> str:
+    """A label, as a list of none or one."""
+    return f"{thing}.metadata.?labels[?{literal(key)}].optMap(v, [v]).orValue([])"
 
 
 def _groups(catalogue: Catalogue) -> dict[tuple[Alternative, ...], str]:

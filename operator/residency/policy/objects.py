@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, PolicyName
+from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, Mode, PolicyName
 from residency.policy.cel import literal
 
 SCHEDULERS = ("system:kube-scheduler",)
@@ -41,6 +41,16 @@ class Settings:
     def excluded(self) -> tuple[str, ...]:
         """All namespaces that cannot be classified."""
         return tuple(sorted({*self.excluded_namespaces, self.own_namespace, "kube-system"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the policies depend on of the cluster that they are for.
+
+    ``lowered`` are the modes to which namespaces are lowered.
+    """
+
+    lowered: frozenset[Mode] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,9 @@ OWNERLESS = (
 """What a controller makes was judged with its owner."""
 
 
+_ACTIONS = {Mode.ENFORCE: ("Deny",), Mode.WARN: ("Warn", "Audit"), Mode.AUDIT: ("Audit",)}
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Makes policies with their bindings."""
@@ -125,8 +138,12 @@ class Frame:
         variables: Expressions,
         expression: str,
         text: str,
+        mode: Mode = Mode.ENFORCE,
     ) -> Pair:
-        """A policy that refuses what does not meet the expression, with the text as its message, and its binding."""
+        """A policy that refuses what does not meet the expression, with the text as its message, and its binding.
+
+        In a lower mode it warns of it, or notes it, instead.
+        """
         spec = {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules},
@@ -142,8 +159,18 @@ class Frame:
         if conditions:
             spec["matchConditions"] = named(conditions)
         policy = self._object("ValidatingAdmissionPolicy", name, spec)
-        binding = self._binding(name, scope) | {"validationActions": ["Deny"]}
+        binding = self._binding(name, scope) | {"validationActions": list(_ACTIONS[mode])}
         return Pair(policy, self._object("ValidatingAdmissionPolicyBinding", name, binding))
+
+    def idle(self, pair: Pair) -> Pair:
+        """The same policy where nothing is in its mode: there, and matching nothing."""
+        spec = {
+            "failurePolicy": "Fail",
+            "matchConstraints": pair.policy["spec"]["matchConstraints"],
+            "matchConditions": named((("in-use", "false"),)),
+            "validations": [{"expression": "true"}],
+        }
+        return Pair(pair.policy | {"spec": spec}, pair.binding)
 
     def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
         if scope is None:

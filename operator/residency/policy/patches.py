@@ -97,7 +97,7 @@ def place_daemonset() -> str:
     tolerations = f"variables.needed.map(x, {_AS_OBJECT})"
     refused = f"(variables.misplaced || !variables.placeable || {UNTOLERATING})"
     leave = (
-        "variables.canary || (variables.ownTerms && !variables.kept) || "
+        "variables.names.size() == 0 || variables.canary || (variables.ownTerms && !variables.kept) || "
         f"(!variables.changed && {refused}) || "
         "(!variables.rewriteTerms && !variables.rewriteTolerations)"
     )

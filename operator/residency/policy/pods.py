@@ -1,6 +1,6 @@
 """Policies on pods: placed when they are created, guarded as they are about to be stored."""
 
-from residency.api.names import PolicyName
+from residency.api.names import Mode, PolicyName
 from residency.policy import denials, patches
 from residency.policy.canary import in_force
 from residency.policy.cel import literal
@@ -52,18 +52,21 @@ def place_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
     return frame.mutating(name, scope, conditions, resource_rule, variables, patches.place_pod(frame.revision))
 
 
-def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
-    """Refuse a pod that could run elsewhere."""
+def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope, mode: Mode = Mode.ENFORCE) -> Pair:
+    """Refuse a pod that could run elsewhere; in lower modes tell of one that would not be placed but refused."""
     path = literal("spec")
     variables = [
         ("spec", "dyn(object).spec"),
         ("own", annotation_of("object")),
-        *asked(tables),
+        *asked(tables, mode),
         *terms(tables, IMPLICIT, to_write=False),
         *admitted(),
         *denial(tables, path),
     ]
+    enforced = mode is Mode.ENFORCE
     text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
+    told = f"variables.canary ? {in_force(frame.revision)} : {text}"
+    passes = "variables.admitted" if enforced else "variables.placeable"
     resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
     return frame.validating(
         name,
@@ -73,6 +76,7 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         variables,
         # Not as match conditions, each of which costs as much as the usual judgement. A canary is not admitted: its
         # classification is unknown.
-        f"!({RELEASED}) || ({MIRROR}) || variables.admitted",
-        f"variables.canary ? {in_force(frame.revision)} : {text}",
+        f"!({RELEASED}) || ({MIRROR}) || variables.names.size() == 0 || {passes}",
+        told if enforced else denials.refusal(path),
+        mode,
     )

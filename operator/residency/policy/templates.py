@@ -1,6 +1,6 @@
 """Policies on workloads that make pods: templates are judged, those of DaemonSets placed."""
 
-from residency.api.names import CLASSIFICATION, PolicyName
+from residency.api.names import CLASSIFICATION, Mode, PolicyName
 from residency.policy import denials, patches
 from residency.policy.cel import literal
 from residency.policy.objects import OWNERLESS, TEMPLATE, Frame, Pair, Scope, rule
@@ -21,7 +21,13 @@ _PATH = (
     'request.kind.kind == "PodTemplate" ? "template" : "spec.template"'
 )
 
-_MISPLACED = "variables.outer.size() > 0 && (variables.own.size() == 0 || variables.own[0] != variables.outer[0])"
+
+def _misplaced(tables: Tables, mode: Mode) -> str:
+    """Whether the annotation of a classification of this mode stands where it has no effect."""
+    modes, name = tables.modes, "variables.outer[0]"
+    in_mode = f"({name} in variables.label ? {modes.of_namespace(mode, name)} : {modes.own(mode, name)})"
+    other = "(variables.own.size() == 0 || variables.own[0] != variables.outer[0])"
+    return f"variables.outer.size() > 0 && {other} && {in_mode}"
 
 
 def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
@@ -31,9 +37,9 @@ def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scop
         ("spec", f"{template}.spec"),
         ("own", annotation_of(template)),
         ("outer", annotation_of("object")),
-        ("misplaced", _MISPLACED),
         ("changed", _judged_part_changed()),
         *asked(tables),
+        ("misplaced", _misplaced(tables, Mode.ENFORCE)),
         *tolerations(tables),
         *patches.daemonset_variables(),
         *terms(tables, "!variables.ownTerms", to_write=True),
@@ -44,8 +50,9 @@ def place_daemonsets(frame: Frame, tables: Tables, name: PolicyName, scope: Scop
     return frame.mutating(name, scope, conditions, resource_rule, variables, patches.place_daemonset())
 
 
-def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> Pair:
+def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope, mode: Mode = Mode.ENFORCE) -> Pair:
     """Refuse a workload whose pods could never run, or would run elsewhere."""
+    enforced = mode is Mode.ENFORCE
     path = 'variables.path + ".spec"'
     variables = [
         ("path", _PATH),
@@ -57,13 +64,18 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
             f'{annotation_of("object")} + (request.kind.kind == "CronJob" ? '
             f"{annotation_of('dyn(object).spec.?jobTemplate')} : [])",
         ),
-        ("misplaced", _MISPLACED),
-        *asked(tables),
+        *asked(tables, mode),
+        ("misplaced", _misplaced(tables, mode)),
         *tolerations(tables),
         *patches.daemonset_variables(),
-        *terms(tables, IMPLICIT, to_write=False),
-        *denial(tables, path),
         ("ofDaemonSet", 'request.kind.kind == "DaemonSet"'),
+        # Where nothing is written, a DaemonSet is judged as it would be before something was.
+        *terms(
+            tables,
+            IMPLICIT if enforced else f"variables.ofDaemonSet ? !variables.ownTerms : {IMPLICIT}",
+            to_write=False,
+        ),
+        *denial(tables, path),
         (
             "untolerating",
             f"variables.tolerated.size() > 1 && "
@@ -76,7 +88,8 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
         *scope.of_templates,
     )
     untolerating = patches.UNTOLERATING
-    daemonset = f"variables.kept && !{untolerating}"
+    kept = "variables.kept" if enforced else "(variables.kept || !variables.ownTerms)"
+    daemonset = f"{kept} && !{untolerating}"
     expression = (
         "!variables.misplaced && (variables.names.size() == 0 || "
         f"(variables.placeable && (!variables.ofDaemonSet || ({daemonset}))))"
@@ -97,7 +110,8 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
         rule("batch", "v1", ["CREATE", "UPDATE"], ["jobs", "cronjobs"]),
         rule("", "v1", ["CREATE", "UPDATE"], ["replicationcontrollers", "podtemplates"]),
     ]
-    return frame.validating(name, scope, conditions, rules_, variables, f"variables.canary || {expression}", text)
+    passes = f"variables.canary || {expression}"
+    return frame.validating(name, scope, conditions, rules_, variables, passes, text, mode)
 
 
 def _judged_part_changed() -> str:

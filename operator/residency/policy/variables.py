@@ -7,16 +7,19 @@ list of none or one) itself, and then these. Variables are evaluated when first 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from residency.api.names import CANARY, CLASSIFICATION, FACT_PREFIX
+from residency.api.names import CANARY, CLASSIFICATION, FACT_PREFIX, Mode
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.core.placement import MAX_TERMS, Classification, Placement
 from residency.policy import rules
 from residency.policy.algebra import Algebra, operators_of
 from residency.policy.cel import Table, literal
+from residency.policy.modes import CEILING, Modes
 
 Variables = list[tuple[str, str]]
 
+LABEL = f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
+"""What the namespace is labelled as, as a list of none or one."""
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 REQUIRED_OF_SPEC = f"variables.spec.?affinity.?nodeAffinity.?{REQUIRED}"
 TERMS_OF_SPEC = f"{REQUIRED_OF_SPEC}.?nodeSelectorTerms.orValue([])"
@@ -30,6 +33,7 @@ class Tables:
     """The catalogue as constants: alternatives, tolerations and texts by the name of the classification."""
 
     algebra: Algebra
+    modes: Modes
     alternatives: Table
     tolerations: Table
     texts: Table
@@ -40,6 +44,7 @@ class Tables:
         ordered = sorted(catalogue.items())
         return cls(
             Algebra(operators_of(catalogue)),
+            Modes.of(catalogue),
             Table("alternatives", {name: _alternatives(c.placement) for name, c in ordered}),
             Table("tolerations", {name: _tolerations(c.placement) for name, c in ordered}),
             Table("texts", {name: _texts(c) for name, c in ordered}),
@@ -77,21 +82,15 @@ def annotation_of(thing: str) -> str:
     return f"{thing}.?metadata.?annotations[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])"
 
 
-def asked(tables: Tables) -> Variables:
-    """Which classifications are asked for, the namespace's first, and what they ask."""
+def asked(tables: Tables, mode: Mode = Mode.ENFORCE) -> Variables:
+    """Which classifications of a mode are asked for, the namespace's first, and what they ask."""
     found = tables.alternatives.find("n")
     requirement = rules.written(("r[0][0]", "r[1][0]", "r[2]"))
     return [
-        (
-            "label",
-            f"namespaceObject.?metadata.?labels[?{literal(CLASSIFICATION)}].optMap(v, [v]).orValue([])",
-        ),
+        ("label", LABEL),
         ("canary", f"{literal(CANARY)} in variables.label"),
-        (
-            "names",
-            "variables.own.size() == 0 ? variables.label : "
-            "variables.label + variables.own.filter(n, !(n in variables.label))",
-        ),
+        ("ceiling", CEILING),
+        ("names", tables.modes.names(mode, "variables.label", "variables.own")),
         *tables.alternatives.variables(),
         ("unknown", f"variables.names.filter(n, !({found}).hasValue())"),
         # As requirements stand in a pod, so that they can be compared with its own and written into it as they are.
@@ -130,7 +129,7 @@ def terms(tables: Tables, implicit: str, *, to_write: bool) -> Variables:
 
 
 def admitted() -> Variables:
-    """Whether the guard lets a pod pass; first by the short way, that of nearly all pods.
+    """Whether the guard lets a pod pass that is under a classification; first by the short way, that of nearly all.
 
     Their terms end, to the letter, with all that an alternative of the one classification asks.
     """

@@ -45,6 +45,12 @@ class Metrics:
         self._classifications = Gauge(
             "residency_classifications", "DataClassifications by readiness.", ["ready"], registry=registry
         )
+        self._namespaces = Gauge(
+            "residency_namespaces",
+            "Namespaces by classification and by the mode in which it holds there.",
+            ["classification", "mode"],
+            registry=registry,
+        )
         self._waiting = Gauge(
             "residency_pods_waiting_unplaced",
             "Unscheduled pods from before their classification that could still start elsewhere.",
@@ -81,6 +87,12 @@ class Metrics:
         """Set how many classifications are Ready."""
         self._classifications.labels("true").set(ready)
         self._classifications.labels("false").set(unready)
+
+    def namespaces(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Set how many namespaces there are by (classification, mode); those not named any more disappear."""
+        self._namespaces.clear()
+        for labels, count in counts.items():
+            self._namespaces.labels(*labels).set(count)
 
     def waiting(self, pods: Mapping[str, int]) -> None:
         """Set how many pods wait unplaced, by classification; those not named any more disappear."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from residency.api.names import Condition, Reason
+from residency.api.names import Condition, Mode, Reason
 
 Json = dict[str, Any]
 Truth = Literal["True", "False", "Unknown"]
@@ -65,6 +65,11 @@ class Standing:
     ready: Judgement = field(kw_only=True)
     enforced: Judgement = field(kw_only=True)
 
+    @property
+    def settled(self) -> bool:
+        """Whether all is as it should be, so that nobody has to look again soon."""
+        return self.ready.holds and (self.enforced.holds or self.enforced.reason is Reason.LOWER_MODE)
+
     def to_json(self, before: Mapping[str, Any], now: str) -> Json:
         """Write the status; conditions that say what they said ``before`` keep their time."""
         judged = {Condition.READY: self.ready, Condition.ENFORCED: self.enforced}
@@ -89,6 +94,11 @@ def change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Json:
 def not_enforced_yet(ready: Judgement) -> Judgement:
     """Say nothing of pods while the policies are not known to be in force."""
     return Judgement("Unknown", Reason.NOT_READY, f"Not judged while not Ready ({ready.reason}).")
+
+
+def in_lower_mode(mode: Mode) -> Judgement:
+    """Say that nothing is enforced because nobody wants it yet."""
+    return Judgement("False", Reason.LOWER_MODE, f"Its mode is {mode}: nothing is placed and nothing refused.")
 
 
 def enforced(waiting: Sequence[str]) -> Judgement:
