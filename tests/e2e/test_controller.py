@@ -9,7 +9,8 @@ import pytest
 
 from controlplane import ControlPlane, RequestError
 from e2e.installation import ADMISSION, CLASSIFICATIONS, NAMESPACE, Controller, Installation, wait_for
-from residency.api.names import CLASSIFICATION, PLACED_TERMS, PolicyName
+from keepalive import KeepAlive
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, PLACED_TERMS, Fact, PolicyName
 
 Object = dict[str, Any]
 
@@ -22,6 +23,15 @@ PLACER_BINDING: Final = f"{MUTATING.removesuffix('ies')}ybindings/{PolicyName.PL
 CLUSTER_ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/residency-controller"
 CANARY_NAMESPACE: Final = "/api/v1/namespaces/residency-canary"
 
+CONTAINERS: Final = {"containers": [{"name": "c", "image": "c"}]}
+POD: Final[Object] = {"metadata": {"name": "old"}, "spec": CONTAINERS}
+DAEMONSET: Final = {
+    "metadata": {"name": "agent"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "agent"}},
+        "template": {"metadata": {"labels": {"app": "agent"}}, "spec": CONTAINERS},
+    },
+}
 DUTCH: Final = {"title": "Dutch", "nodes": {"anyOf": [{"countries": ["NL"]}]}}
 EUROPEAN: Final = {"title": "European", "nodes": {"anyOf": [{"countrySets": ["eea"]}]}}
 # Four alternatives of eight lists of 64 long values: more than a compiled entry may have.
@@ -347,8 +357,7 @@ def test_what_is_not_in_use_goes_at_once(installed: Installation, dutch: str) ->
 
 def test_pods_that_wait_from_before_are_found_before_enforced_is_said(installed: Installation, dutch: str) -> None:
     installed.namespace("from-before")
-    pod = {"metadata": {"name": "old"}, "spec": {"containers": [{"name": "c", "image": "c"}]}}
-    installed.cluster.request("POST", "/api/v1/namespaces/from-before/pods", pod)
+    installed.cluster.request("POST", "/api/v1/namespaces/from-before/pods", POD)
     labels = {"metadata": {"labels": {CLASSIFICATION: dutch}}}
     installed.cluster.request("PATCH", "/api/v1/namespaces/from-before", labels)
     try:
@@ -357,7 +366,7 @@ def test_pods_that_wait_from_before_are_found_before_enforced_is_said(installed:
         assert "from-before/old" in waiting["message"]
         assert installed.condition(dutch)["status"] == "True"
         installed.delete("/api/v1/namespaces/from-before/pods/old")
-        installed.cluster.request("POST", "/api/v1/namespaces/from-before/pods", pod)
+        installed.cluster.request("POST", "/api/v1/namespaces/from-before/pods", POD)
         installed.wait_condition(dutch, "Enforced", "True", "NoneWaiting")
     finally:
         delete_namespace(installed, "from-before")
@@ -365,14 +374,6 @@ def test_pods_that_wait_from_before_are_found_before_enforced_is_said(installed:
 
 def test_existing_daemonsets_follow_a_changed_classification(installed: Installation, dutch: str) -> None:
     installed.namespace("agents", dutch)
-    labels = {"app": "agent"}
-    daemonset = {
-        "metadata": {"name": "agent"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "c"}]}},
-        },
-    }
     path = "/apis/apps/v1/namespaces/agents/daemonsets"
 
     def countries() -> list[str]:
@@ -386,12 +387,66 @@ def test_existing_daemonsets_follow_a_changed_classification(installed: Installa
     try:
         # A namespace just made may not be known to the policies yet as what it is.
         wait_for(lambda: installed.classification(dutch)["status"]["usedBy"]["namespaces"] == 1)
-        installed.cluster.request("POST", path, daemonset)
+        installed.cluster.request("POST", path, DAEMONSET)
         assert countries() == ["NL"]
         installed.classify(dutch, {"title": "Dutch", "nodes": {"anyOf": [{"countries": ["DE", "NL"]}]}})
         wait_for(lambda: countries() == ["DE", "NL"], saying="the template to be widened")
     finally:
         delete_namespace(installed, "agents")
+
+
+# Modes
+
+
+def test_a_classification_that_only_audits_leaves_everything_as_it_is_until_it_is_enforced(
+    installed: Installation, dutch: str, controller: Controller
+) -> None:
+    installed.classify(dutch, DUTCH | {"mode": "Audit"})
+    installed.wait_condition(dutch, "Enforced", "False", "LowerMode")
+    installed.namespace("audited", dutch)
+    try:
+        wait_for(lambda: controller.metric("residency_namespaces", classification=dutch, mode="Audit") == 1)
+        installed.cluster.request("POST", "/apis/apps/v1/namespaces/audited/daemonsets", DAEMONSET)
+        installed.cluster.request("POST", "/api/v1/namespaces/audited/pods", POD)
+        passes = controller.metric("residency_reconcile_duration_seconds_count")
+        wait_for(lambda: controller.metric("residency_reconcile_duration_seconds_count") >= passes + 2)
+        assert not placed(installed, "audited")
+        assert controller.metric("residency_pods_waiting_unplaced", classification=dutch) == 0
+        installed.classify(dutch, DUTCH)
+        waiting = installed.wait_condition(dutch, "Enforced", "False", "PodsWaiting")
+        assert "audited/old" in waiting["message"]
+        wait_for(lambda: placed(installed, "audited"), saying="the DaemonSet to be placed")
+        assert controller.metric("residency_namespaces", classification=dutch, mode="Enforce") == 1
+    finally:
+        delete_namespace(installed, "audited")
+
+
+def test_a_lowered_namespace_is_told_of_and_raising_it_places_what_is_there(
+    installed: Installation, dutch: str, controller: Controller
+) -> None:
+    installed.wait_ready(dutch)
+    path = "/api/v1/namespaces/lowered"
+    labels = {CLASSIFICATION: dutch, ENFORCEMENT: "Warn"}
+    installed.cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": "lowered", "labels": labels}})
+    try:
+        wait_for(lambda: controller.metric("residency_namespaces", classification=dutch, mode="Warn") == 1)
+        installed.cluster.request("POST", "/apis/apps/v1/namespaces/lowered/daemonsets", DAEMONSET)
+        american = POD | {"spec": POD["spec"] | {"nodeSelector": {Fact.COUNTRY: "US"}}}
+        with KeepAlive(installed.cluster.kubeconfig) as api:
+            dry_run = f"{path}/pods?dryRun=All"
+            wait_for(lambda: "RES-101" in " ".join(api.send("POST", dry_run, american).warnings))
+            assert not placed(installed, "lowered")
+            installed.cluster.request("PATCH", path, {"metadata": {"labels": {ENFORCEMENT: None}}})
+            wait_for(lambda: placed(installed, "lowered"), saying="the DaemonSet to be placed")
+            assert api.send("POST", dry_run, american).status == 403
+    finally:
+        delete_namespace(installed, "lowered")
+
+
+def placed(installed: Installation, namespace: str) -> bool:
+    """Whether the DaemonSet there was placed."""
+    live = installed.cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/daemonsets/agent")
+    return PLACED_TERMS in live["metadata"].get("annotations", {})
 
 
 # Secrets
