@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from controlplane import ControlPlane
 from keepalive import Answer, KeepAlive
-from residency.api.names import CLASSIFICATION, PLACED_BY, SOVEREIGN, Code, Fact
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, PLACED_BY, SOVEREIGN, Code, Fact, Mode
 
 Json = dict[str, Any]
 
@@ -45,6 +45,8 @@ class Site:
     unclassified: str
     administrator: KeepAlive
     pipeline: KeepAlive
+    changing: Callable[[], Iterator[None]]
+    """Changes the classifications there and back, policy by policy; on a bare cluster nothing changes meanwhile."""
 
     def send(
         self,
@@ -459,6 +461,29 @@ def _change(live: Json, content_type: str, new: str | None) -> object:
     return {"metadata": {"labels": labels}}
 
 
+def lowering(route: str) -> Callable[[Site], bool]:
+    """Lower a classified namespace to a mode in which nothing is refused."""
+
+    def attempt(site: Site) -> bool:
+        body = {"metadata": {"labels": {ENFORCEMENT: Mode.AUDIT}}}
+        site.send("PATCH", "/api/v1/namespaces/{ns}" + route, body, "application/merge-patch+json")
+        site.send("POST", "/api/v1/namespaces/{ns}/pods", pod(SELECTING))
+        return site.ran_abroad()
+
+    return attempt
+
+
+def bursting(site: Site) -> bool:
+    """Pods sent all the time while the classifications change: one of them may find a gap."""
+    for number, _ in enumerate(site.changing()):
+        made = pod(PREFERRING, name=f"app-{number}")
+        answer = site.pipeline.send("POST", f"/api/v1/namespaces/{site.namespace}/pods", made)
+        # Placed by what was in force and guarded by what came: refused, and sent again it passes.
+        assert answer.status == 201 or (answer.status == 403 and Code.NOT_PLACED in answer.message), answer
+    site.send("POST", "/api/v1/namespaces/{ns}/pods", pod(PREFERRING))
+    return site.ran_abroad()
+
+
 _NUMBERS = itertools.count()
 
 
@@ -635,6 +660,9 @@ ATTEMPTS: Final = (
         "a namespace unlabelled through finalize", relabelling("PUT", "/finalize", "", None), Code.DECLASSIFICATION
     ),
     Attempt("a namespace moved sideways", relabelling("PATCH", "", _MERGE, LAX), Code.DECLASSIFICATION),
+    Attempt("a namespace lowered to Audit", lowering(""), Code.ENFORCEMENT),
+    Attempt("a namespace lowered through its status", lowering("/status"), Code.ENFORCEMENT),
+    Attempt("a burst while classifications change", bursting, ""),
     Attempt("a namespace of an unknown classification", unknown_namespace_label, Code.UNKNOWN_CLASSIFICATION),
     Attempt("kube-system classified", classified_kube_system, Code.EXCLUDED_NAMESPACE),
     Attempt("facts stated through nodes", stating_facts(""), Code.NODE_FACTS),

@@ -1,7 +1,8 @@
 """Compiled policies on a bare API server, without a controller: what enforces when nobody is there."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from keepalive import Answer, KeepAlive
 from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT
@@ -34,6 +35,15 @@ def add_namespace(api: KeepAlive, name: str, classification: str | None = None, 
     expect(api.send("PATCH", path, body, "application/apply-patch+yaml"), 200, 201)
 
 
+def applying(api: KeepAlive, objects: Iterable[dict[str, Any]]) -> Iterator[None]:
+    """Apply objects one after the other, and give way after each."""
+    for item in objects:
+        path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
+        query = "?fieldManager=tests&force=true"
+        expect(api.send("PATCH", path + query, item, "application/apply-patch+yaml"), 200, 201)
+        yield
+
+
 def enforce(
     api: KeepAlive,
     catalogue: Catalogue,
@@ -42,10 +52,8 @@ def enforce(
 ) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
     compiled = compile_policies(catalogue, SETTINGS, surroundings)
-    for item in compiled.objects:
-        path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
-        query = "?fieldManager=tests&force=true"
-        expect(api.send("PATCH", path + query, item, "application/apply-patch+yaml"), 200, 201)
+    for _ in applying(api, compiled.objects):
+        pass
     add_namespace(api, SETTINGS.canary_namespace, CANARY)
     deadline = time.monotonic() + IN_FORCE_SECONDS
     wanted = Seen(compiled.revision, compiled.revision)

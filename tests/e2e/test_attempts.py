@@ -4,7 +4,7 @@ Two clusters of the same pools: one bare, one on which the compiled policies are
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import pytest
 
 from controlplane import DEFAULT_POOLS, ControlPlane
 from e2e.attempts import ATTEMPTS, CATALOGUE, PIPELINE, STRICT, Attempt, Refused, Site
-from e2e.enforcement import enforce, expect
+from e2e.enforcement import SETTINGS, applying, enforce, expect
 from keepalive import KeepAlive
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import CLASSIFICATION, ClassificationName
 from residency.core.catalogue import resolve
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification
+from residency.policy.compile import compile_policies
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
@@ -29,11 +30,28 @@ results: dict[str, dict[str, str]] = {}
 """How each attempt ended, without and with Residency."""
 
 
+def resolved(raw: Mapping[str, Any]) -> Catalogue:
+    specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in raw.items()}
+    return {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
+
+
+# More countries, the same nodes.
+WIDER = resolved(
+    {
+        **CATALOGUE,
+        STRICT: {"title": "x", "nodes": {"anyOf": [{"countries": ["DE", "NL"], "deploymentModels": ["government"]}]}},
+    }
+)
+
+
 class Ground:
     """A cluster to make attempts on."""
 
-    def __init__(self, cluster: ControlPlane, administrator: KeepAlive, pipeline: KeepAlive) -> None:
+    def __init__(
+        self, cluster: ControlPlane, administrator: KeepAlive, pipeline: KeepAlive, catalogue: Catalogue | None
+    ) -> None:
         self.cluster = cluster
+        self._catalogue = catalogue
         self._administrator = administrator
         self._pipeline = pipeline
         self._numbers = itertools.count()
@@ -47,7 +65,15 @@ class Ground:
             path = f"/api/v1/namespaces/{name}?fieldManager=owner&force=true"
             expect(self._administrator.send("PATCH", path, body, "application/apply-patch+yaml"), 201)
             self.cluster.wait_for(lambda name=name: self._without_account(name))  # type: ignore[misc]
-        return Site(self.cluster, *names, self._administrator, self._pipeline)
+        return Site(self.cluster, *names, self._administrator, self._pipeline, self._changing)
+
+    def _changing(self) -> Iterator[None]:
+        if self._catalogue is None:
+            yield from itertools.repeat(None, 20)
+            return
+        for catalogue in (WIDER, self._catalogue):
+            yield from applying(self._administrator, compile_policies(catalogue, SETTINGS).objects)
+        enforce(self._administrator, self._catalogue)
 
     def _without_account(self, namespace: str) -> str | None:
         answer = self._administrator.send("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
@@ -75,7 +101,7 @@ def ground(catalogue: Catalogue | None) -> Iterator[Ground]:
         expect(administrator.send("POST", f"{root}/clusterrolebindings", binding), 201)
         if catalogue is not None:
             enforce(administrator, catalogue)
-        yield Ground(cluster, administrator, pipeline)
+        yield Ground(cluster, administrator, pipeline, catalogue)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +112,7 @@ def without() -> Iterator[Ground]:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Ground]:
-    specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in CATALOGUE.items()}
-    resolved = resolve(specs)
-    with ground({name: c for name, c in resolved.items() if isinstance(c, Classification)}) as enforced:
+    with ground(resolved(CATALOGUE)) as enforced:
         yield enforced
 
 
