@@ -36,10 +36,14 @@ def resolved(raw: Mapping[str, Any]) -> Catalogue:
 
 
 # More countries, the same nodes.
+_NODES = CATALOGUE[STRICT]["nodes"]
 WIDER = resolved(
     {
         **CATALOGUE,
-        STRICT: {"title": "x", "nodes": {"anyOf": [{"countries": ["DE", "NL"], "deploymentModels": ["government"]}]}},
+        STRICT: {
+            "title": "Wider",
+            "nodes": _NODES | {"anyOf": [{"countries": ["DE", "NL"], "deploymentModels": ["government"]}]},
+        },
     }
 )
 
