@@ -24,7 +24,7 @@ Json = dict[str, Any]
 PODS: Final = int(os.environ.get("RESIDENCY_JUDGE_PODS", "3400"))
 WORKLOADS: Final = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1600"))
 SEED: Final = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
-ROUNDS: Final = max(4, (PODS + WORKLOADS) // 4000)
+ROUNDS: Final = max(4, (PODS + WORKLOADS) // 2500)
 """Each with a catalogue of its own, and no two with the same pods."""
 
 FOLDER: Final = Path(__file__).parents[2] / ".residency-differences"

@@ -51,7 +51,7 @@ def test_a_case_that_is_written_reads_the_same(case: Case) -> None:
     assert tuple(read(case.render("a comment,\nof two lines"))) == (case,)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.data(), catalogues(), workloads(), st.sampled_from(NAMES))
 def test_whatever_is_generated_is_written_restricted_and_judged_the_same(
     data: st.DataObject, specs: dict[str, Json], workload: Json, label: str
@@ -84,7 +84,7 @@ def test_a_case_is_restricted_to_what_its_object_is_under_and_what_that_includes
 
 
 def test_generated_classifications_are_what_the_api_server_takes_and_all_resolve() -> None:
-    @settings(max_examples=20)
+    @settings(max_examples=8)
     @given(catalogues())
     def check(specs: dict[str, Json]) -> None:
         assert all(DataClassificationSpec.parse(spec) for spec in specs.values())
