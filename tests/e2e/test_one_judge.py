@@ -84,7 +84,8 @@ class Round:
     def __init__(self, server: Server, number: int) -> None:
         self.server = server
         self.number = number
-        self.seed = SEED + number
+        # The rounds of one seed are not those of the next.
+        self.seed = SEED * 1000 + number
         self.specs = _draw_catalogue(self.seed)
         self.catalogue: Catalogue = resolved(self.specs)
         self.known = [classification.placement for classification in self.catalogue.values()]
@@ -163,6 +164,10 @@ def test_pods_are_placed_and_refused_as_the_judge_says(round_: Round, say: Say) 
 
 def test_workloads_are_judged_as_the_judge_says(round_: Round, say: Say) -> None:
     round_.compare("workloads", workloads(round_.known), WORKLOADS // ROUNDS, say)
+
+
+def test_as_many_were_compared_as_were_asked_for() -> None:
+    assert TALLY.verdicts.total() >= ROUNDS * (PODS // ROUNDS + WORKLOADS // ROUNDS)
 
 
 def test_every_reason_was_compared_often_enough_to_mean_something() -> None:
