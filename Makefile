@@ -51,7 +51,7 @@ test-e2e: $(STAMP) ## Run the tests on a real control plane
 
 test-deep: $(STAMP) ## Compare judge and policies on 100,000 generated workloads (half an hour)
 	@$(PY) -m controlplane build
-	@RESIDENCY_JUDGE_PODS=70000 RESIDENCY_JUDGE_WORKLOADS=30000 $(PY) -m pytest -s tests/e2e/test_one_judge.py
+	@RESIDENCY_JUDGE_PODS=$${RESIDENCY_JUDGE_PODS:-68000} RESIDENCY_JUDGE_WORKLOADS=$${RESIDENCY_JUDGE_WORKLOADS:-32000} $(PY) -m pytest tests/e2e/test_one_judge.py
 
 lint: lint-python lint-chart ## Check style, types, import layers and the chart
 
@@ -84,5 +84,5 @@ lock: $(STAMP) ## Pin the dependencies again from requirements/*.in; UPGRADE=1 t
 	done
 
 clean: ## Remove what was made in this folder (the control plane's programs are elsewhere and stay)
-	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.tgz
+	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .residency-differences *.tgz
 	@find operator tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,6 +5,20 @@ from collections.abc import Iterator
 import pytest
 
 from controlplane import DEFAULT_POOLS, ControlPlane
+from e2e.agreement import TALLY, settings_line
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> list[str]:
+    """Say before a comparison of judge and policies how to have the same one again."""
+    return [settings_line()] if any(item.path.name == "test_one_judge.py" for item in items) else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say after it what was compared."""
+    if TALLY.verdicts:
+        terminalreporter.section("one judge")
+        for line in (settings_line(), *TALLY.lines()):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,60 +1,146 @@
 """One judge: what the compiled policies do on the real API server is what the judge in Python says."""
 
-import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
 from controlplane import ControlPlane
-from e2e.enforcement import add_namespace, enforce, expect
-from keepalive import Answer, KeepAlive
-from residency.api.names import PLACED_TOLERATIONS, Code
-from residency.core.judge import Catalogue, Denied, Untouched, Verdict, asks, judge_pod
-from residency.core.templates import canonical_tolerations, judge_workload
-from residency.core.workload import PodToleration, PodView, annotation, template_of
-from workload_strategies import NAMES, RESOURCES, catalogues, templates, workloads
+from e2e.agreement import PODS, ROUNDS, SEED, TALLY, WORKLOADS, Differences, agree, send, teller
+from e2e.enforcement import add_namespace, enforce
+from golden import Case, Json, golden_cases, judge, resolved
+from keepalive import KeepAlive
+from residency.api.names import CLASSIFICATION, Code
+from residency.core.judge import Catalogue
+from workload_strategies import NAMES, catalogues, templates, workloads
 
-Json = dict[str, Any]
+Say = Callable[[str], None]
 
-UNCLASSIFIED = "unclassified"
-NAMESPACES = {UNCLASSIFIED: None, **{f"of-{name}": name for name in NAMES}}
-PODS = int(os.environ.get("RESIDENCY_JUDGE_PODS", "2400"))
-WORKLOADS = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1200"))
-ROUNDS = 4
-SEED = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
+NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
+    "unclassified": {},
+    **{f"of-{name}": {CLASSIFICATION: name} for name in NAMES},
+}
+"""Where generated things are sent, with all labels that a verdict may depend on."""
+
+# A round takes half a minute, and a deep run has as many rounds as it needs to keep it so.
+pytestmark = pytest.mark.timeout(600)
+FEWEST: Final = min(8, (PODS + WORKLOADS) // 600)
+"""How often each reason has to come up in a run to count as compared."""
+
+
+@dataclass
+class Server:
+    """A bare API server, and the catalogue that is in force there."""
+
+    api: KeepAlive
+    in_force: Catalogue | None = None
+
+    def enforce(self, catalogue: Catalogue) -> None:
+        """Bring a catalogue into force, unless it is."""
+        if catalogue != self.in_force:
+            enforce(self.api, catalogue)
+            self.in_force = catalogue
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[KeepAlive]:
+def server() -> Iterator[Server]:
+    """With the namespaces of golden cases from before any policy, whatever they are labelled."""
     with (
         ControlPlane(controller_manager=False, scheduler=False, kwok=False) as control_plane,
         KeepAlive(control_plane.kubeconfig) as connection,
     ):
-        yield connection
+        for name, labels in {case.namespace: case.labels for case in golden_cases()}.items():
+            add_namespace(connection, name, labels.get(CLASSIFICATION))
+        yield Server(connection)
 
 
-@pytest.fixture(scope="module", params=range(ROUNDS))
-def catalogue(api: KeepAlive, request: pytest.FixtureRequest) -> Catalogue:
-    """A generated catalogue in force, and a namespace for each of its classifications."""
-    drawn = _draw_catalogue(SEED + request.param)
-    enforce(api, drawn)
-    for name, classification in NAMESPACES.items():
-        add_namespace(api, name, classification)
-    return drawn
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    return teller(capsys.disabled)
 
 
-def _draw_catalogue(number: int) -> Catalogue:
-    drawn: list[Catalogue] = []
+def _catalogue_of(case: Case) -> str:
+    return json.dumps(case.specs)
+
+
+# So that each catalogue comes into force once.
+GOLDEN: Final[list[Case]] = sorted(golden_cases(), key=_catalogue_of)
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
+def test_a_golden_case_comes_out_as_it_is_written(server: Server, case: Case) -> None:
+    server.enforce(resolved(case.specs))
+    agree(case, send(server.api, case))
+    assert case.judged() == case.verdict
+
+
+class Round:
+    """A generated catalogue, and a namespace for each of its classifications."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.server = server
+        self.number = number
+        # The rounds of one seed are not those of the next.
+        self.seed = SEED * 1000 + number
+        self.specs = _draw_catalogue(self.seed)
+        self.catalogue: Catalogue = resolved(self.specs)
+        self.known = [classification.placement for classification in self.catalogue.values()]
+        server.enforce(self.catalogue)
+        for name, labels in NAMESPACES.items():
+            add_namespace(server.api, name, labels.get(CLASSIFICATION))
+
+    def case(self, namespace: str, thing: Json) -> Case:
+        """One object in one namespace, with what the judge says of it."""
+        labels = NAMESPACES[namespace]
+        return Case(
+            name=f"found-with-seed-{SEED}-in-round-{self.number}",
+            why=f"judge and policies differed when drawn with seed {SEED}",
+            specs=self.specs,
+            namespace=namespace,
+            labels=labels,
+            object=thing,
+            verdict=judge(thing, namespace, labels, self.catalogue),
+        )
+
+    def compare(self, name: str, things: st.SearchStrategy[Json], count: int, say: Say) -> None:
+        """Generate and compare; what differs is shrunk, shown and kept."""
+        self.server.enforce(self.catalogue)
+        differences = Differences()
+
+        # All of it is drawn and shrunk anew from the seed: nothing is remembered, nothing explained twice.
+        @seed(self.seed)
+        @settings(
+            max_examples=count,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+        )
+        @given(st.sampled_from(list(NAMESPACES)), things)
+        def compare(namespace: str, thing: Json) -> None:
+            case = self.case(namespace, thing)
+            answer = send(self.server.api, case)
+            note(f"judge: {case.verdict}")
+            note(f"API server: {answer.status} {answer.message}")
+            TALLY.count(case)
+            TALLY.tell(say)
+            differences.compare(case, answer)
+
+        with differences.kept(f"seed {SEED} round {self.number} {name}", say):
+            compare()
+
+
+def _draw_catalogue(number: int) -> dict[str, Json]:
+    drawn: list[dict[str, Json]] = []
 
     @seed(number)
     @settings(max_examples=12, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(catalogues())
-    def draw(example: Catalogue) -> None:
+    def draw(example: dict[str, Json]) -> None:
         drawn.append(example)
 
     draw()
@@ -62,87 +148,39 @@ def _draw_catalogue(number: int) -> Catalogue:
     return drawn[-1]
 
 
-seen_codes: Counter[str] = Counter()
-"""How often each verdict was compared, over the whole module."""
+@pytest.fixture(scope="module", params=range(ROUNDS))
+def round_(server: Server, request: pytest.FixtureRequest) -> Round:
+    return Round(server, request.param)
 
 
-def agree(verdict: Verdict, answer: Answer, kind: str, sent: Json) -> None:
-    """Fail unless the API server did what the judge says, to the letter of the message and of the placement."""
-    note(f"judge: {verdict}")
-    note(f"API server: {answer.status} {answer.message}")
-    seen_codes[verdict.code if isinstance(verdict, Denied) else type(verdict).__name__] += 1
-    if isinstance(verdict, Denied):
-        assert answer.status == 403
-        assert answer.message.endswith("denied request: " + verdict.message)
-        assert len(verdict.message) < 1024
-        assert "\n" not in verdict.message
-        return
-    expect(answer, 201)
-    before, after = _view(kind, sent), _view(kind, answer.body)
-    if isinstance(verdict, Untouched):
-        assert after == before
-        return
-    written = tuple(PodToleration(t.key, t.operator, t.value, t.effect) for t in verdict.tolerations)
-    kept = () if kind == "DaemonSet" and _tolerations_are_residencys(sent, before) else before.tolerations
-    assert after == replace(before, terms=verdict.terms, tolerations=kept + written)
+def _pod(template: Json) -> Json:
+    metadata = template["metadata"] | {"name": "app"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def _view(kind: str, thing: Json) -> PodView:
-    template = template_of(kind, thing)
-    assert template is not None
-    view = PodView.from_template(template)
-    # DefaultTolerationSeconds, an admission plugin of Kubernetes' own, adds these to every pod.
-    own = tuple(t for t in view.tolerations if not t.key.startswith("node.kubernetes.io/"))
-    return replace(view, tolerations=own)
+def test_pods_are_placed_and_refused_as_the_judge_says(round_: Round, say: Say) -> None:
+    round_.compare("pods", templates(round_.known).map(_pod), PODS // ROUNDS, say)
 
 
-def _tolerations_are_residencys(daemonset: Json, view: PodView) -> bool:
-    recorded = daemonset["metadata"].get("annotations", {}).get(PLACED_TOLERATIONS, "")
-    return canonical_tolerations(view.tolerations) == str(recorded)
+def test_workloads_are_judged_as_the_judge_says(round_: Round, say: Say) -> None:
+    round_.compare("workloads", workloads(round_.known), WORKLOADS // ROUNDS, say)
 
 
-@pytest.mark.timeout(1800)
-def test_pods_are_placed_and_refused_as_the_judge_says(api: KeepAlive, catalogue: Catalogue) -> None:
-    @seed(SEED)
-    @settings(max_examples=PODS // ROUNDS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(st.sampled_from(list(NAMESPACES)), templates())
-    def compare(namespace: str, template: Json) -> None:
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            **template,
-            "metadata": template["metadata"] | {"name": "app"},
-        }
-        asked = asks(namespace, NAMESPACES[namespace], annotation(pod))
-        verdict = judge_pod(PodView.from_template(pod), asked, catalogue)
-        answer = api.send("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
-        agree(verdict, answer, "Pod", pod)
-
-    compare()
+def test_as_many_were_compared_as_were_asked_for() -> None:
+    assert TALLY.verdicts.total() >= ROUNDS * (PODS // ROUNDS + WORKLOADS // ROUNDS)
 
 
-@pytest.mark.timeout(1800)
-def test_workloads_are_judged_as_the_judge_says(api: KeepAlive, catalogue: Catalogue) -> None:
-    @seed(SEED)
-    @settings(
-        max_examples=WORKLOADS // ROUNDS,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.sampled_from(list(NAMESPACES)), workloads())
-    def compare(namespace: str, workload: Json) -> None:
-        kind = workload["kind"]
-        verdict = judge_workload(kind, workload, namespace, NAMESPACES[namespace], catalogue)
-        answer = api.send("POST", f"/{RESOURCES[kind].format(namespace)}?dryRun=All", workload)
-        agree(verdict, answer, kind, workload)
-
-    compare()
-
-
-def test_every_verdict_was_compared_often_enough_to_mean_something() -> None:
-    print(dict(seen_codes))
-    # What the judge says; the other codes are said by policies that look at other things than pods and templates.
-    expected = {"Untouched", "Place"} | {code for code in Code if code <= Code.DAEMONSET_AFFINITY}
-    expected -= {Code.NOT_PLACED}
-    assert {verdict for verdict, count in seen_codes.items() if count >= 10} >= expected
+def test_every_reason_was_compared_often_enough_to_mean_something() -> None:
+    """All that the judge says of pods, and of DaemonSets besides; of other templates it is the same."""
+    reasons = [
+        *(f"RES-101 {trouble}" for trouble in ("selector", "affinity", "classifications", "empty terms")),
+        *(code for code in (Code.NODE_NAME, Code.UNKNOWN_CLASSIFICATION, Code.TOO_MANY_TERMS)),
+        *("Place terms", "Place tolerations", "Place terms and tolerations", "Untouched"),
+    ]
+    others = [
+        *("template Untouched", "template RES-101 selector", "template RES-101 affinity", "template RES-106"),
+        *("DaemonSet RES-106", "DaemonSet RES-107 terms", "DaemonSet RES-107 tolerations", "DaemonSet Untouched"),
+        *("DaemonSet Place terms", "DaemonSet Place terms and tolerations"),
+    ]
+    expected = {*(f"Pod {reason}" for reason in reasons), *others}
+    assert expected - {name for name, count in TALLY.branches.items() if count >= FEWEST} == set()

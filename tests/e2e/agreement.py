@@ -1,0 +1,191 @@
+"""Judge and API server side by side: whether they agree, how often which verdict came up, and what to keep if not."""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from e2e.enforcement import expect
+from golden import Case
+from keepalive import Answer, KeepAlive
+from residency.api.names import PLACED_TOLERATIONS, Code
+from residency.core.judge import Denied, Place, Untouched, Verdict
+from residency.core.templates import canonical_tolerations
+from residency.core.workload import PodToleration, PodView, template_of
+from workload_strategies import RESOURCES
+
+Json = dict[str, Any]
+
+PODS: Final = int(os.environ.get("RESIDENCY_JUDGE_PODS", "3400"))
+WORKLOADS: Final = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1600"))
+SEED: Final = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
+ROUNDS: Final = max(4, (PODS + WORKLOADS) // 2500)
+"""Each with a catalogue of its own, and no two with the same pods."""
+
+FOLDER: Final = Path(__file__).parents[2] / ".residency-differences"
+"""Where differences are written; git ignores it."""
+
+_PROGRESS_SECONDS = 60.0
+# What DefaultTolerationSeconds, an admission plugin of Kubernetes' own, adds to every pod.
+_DEFAULTS = tuple(
+    PodToleration(f"node.kubernetes.io/{trouble}", "Exists", "", "NoExecute", 300)
+    for trouble in ("not-ready", "unreachable")
+)
+
+
+def settings_line() -> str:
+    """What is compared, and how to have the same again."""
+    return (
+        f"one judge: {PODS} pods and {WORKLOADS} workloads under {ROUNDS} catalogues, RESIDENCY_JUDGE_SEED={SEED} "
+        f"RESIDENCY_JUDGE_PODS={PODS} RESIDENCY_JUDGE_WORKLOADS={WORKLOADS}"
+    )
+
+
+@dataclass
+class Tally:
+    """How often each verdict, and each reason for it, was compared over the whole run."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    branches: Counter[str] = field(default_factory=Counter)
+    _started: float = field(default_factory=time.monotonic)
+    _told: float = field(default_factory=time.monotonic)
+
+    def count(self, case: Case) -> None:
+        """Count a case that was compared."""
+        verdict = case.verdict
+        self.verdicts[verdict.code if isinstance(verdict, Denied) else type(verdict).__name__] += 1
+        self.branches[branch(case.object["kind"], verdict)] += 1
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say now and then how far it is: a deep run takes half an hour."""
+        now = time.monotonic()
+        if now - self._told >= _PROGRESS_SECONDS:
+            self._told = now
+            done = self.verdicts.total()
+            say(f"one judge: {done} of {PODS + WORKLOADS} compared in {now - self._started:.0f} s")
+
+    def lines(self) -> Iterator[str]:
+        """What was compared, for the end of a run."""
+        yield f"compared: {self.verdicts.total()}: {_counts(self.verdicts)}"
+        yield f"of these: {_counts(self.branches)}"
+
+
+TALLY: Final = Tally()
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+_CONTRADICTIONS = {
+    "nodeSelector asks": "selector",
+    "nodeAffinity asks": "affinity",
+    "leaves no node": "classifications",
+    "only empty": "empty terms",
+}
+_SHORTFALLS = {"reaches beyond": "terms", "lacks": "tolerations"}
+
+
+def branch(kind: str, verdict: Verdict) -> str:
+    """A verdict and the reason for it, as finely as messages and placements tell."""
+    subject = kind if kind in ("Pod", "DaemonSet") else "template"
+    match verdict:
+        case Denied(code=code, message=message):
+            reasons = _CONTRADICTIONS if code is Code.CONTRADICTION else _SHORTFALLS
+            known = code in (Code.CONTRADICTION, Code.DAEMONSET_AFFINITY)
+            reason = next(reason for words, reason in reasons.items() if words in message) if known else ""
+            return f"{subject} {code} {reason}".strip()
+        case Place(terms=terms, tolerations=tolerations):
+            what = [name for name, some in (("terms", terms), ("tolerations", tolerations)) if some]
+            return f"{subject} Place {' and '.join(what) or 'nothing'}"
+    return f"{subject} Untouched"
+
+
+def send(api: KeepAlive, case: Case) -> Answer:
+    """Have the API server judge the object of a case."""
+    kind = case.object["kind"]
+    collection = "api/v1/namespaces/{}/pods" if kind == "Pod" else RESOURCES[kind]
+    return api.send("POST", f"/{collection.format(case.namespace)}?dryRun=All", case.object)
+
+
+def agree(case: Case, answer: Answer) -> None:
+    """Fail unless the API server did what the case says, to the letter of the message and of the placement."""
+    verdict, kind, sent = case.verdict, case.object["kind"], case.object
+    if isinstance(verdict, Denied):
+        assert answer.status == 403
+        assert answer.message.endswith("denied request: " + verdict.message)
+        assert len(verdict.message) < 1024
+        assert "\n" not in verdict.message
+        return
+    expect(answer, 201)
+    before, after = _view(kind, sent), _view(kind, answer.body)
+    if isinstance(verdict, Untouched):
+        assert after == before
+        return
+    written = tuple(PodToleration(t.key, t.operator, t.value, t.effect) for t in verdict.tolerations)
+    kept = () if kind == "DaemonSet" and _tolerations_are_residencys(sent, before) else before.tolerations
+    assert after == replace(before, terms=verdict.terms, tolerations=kept + written)
+
+
+def _view(kind: str, thing: Json) -> PodView:
+    template = template_of(kind, thing)
+    assert template is not None
+    view = PodView.from_template(template)
+    added = _DEFAULTS if kind == "Pod" else ()
+    return replace(view, tolerations=tuple(t for t in view.tolerations if t not in added))
+
+
+def _tolerations_are_residencys(daemonset: Json, view: PodView) -> bool:
+    recorded = daemonset["metadata"].get("annotations", {}).get(PLACED_TOLERATIONS, "")
+    return canonical_tolerations(view.tolerations) == str(recorded)
+
+
+@dataclass
+class Differences:
+    """The last case on which judge and API server differed; Hypothesis ends with the smallest."""
+
+    folder: Path = FOLDER
+    last: str = ""
+
+    def compare(self, case: Case, answer: Answer) -> None:
+        """Fail where the two differ, and keep the case."""
+        try:
+            agree(case, answer)
+        except AssertionError:
+            said = f"the API server said {answer.status}: {answer.message or _placement(case, answer.body)}"
+            self.last = case.restricted().render(f"Drawn with RESIDENCY_JUDGE_SEED={SEED}; {said}")
+            raise
+
+    @contextmanager
+    def kept(self, name: str, say: Callable[[str], None]) -> Iterator[None]:
+        """Write down and show what was found inside, if anything was."""
+        try:
+            yield
+        finally:
+            if self.last:
+                path = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.yaml"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(self.last)
+                say(f"judge and policies differ; the smallest case, for tests/golden_cases.yaml, is in {path}:")
+                say(self.last)
+
+
+def _placement(case: Case, body: Mapping[str, Any]) -> str:
+    view = _view(case.object["kind"], dict(body))
+    terms = None if view.terms is None else [term.to_dict() for term in view.terms]
+    return f"nodeSelectorTerms {terms}, tolerations {canonical_tolerations(view.tolerations)!r}"
+
+
+def teller(uncaptured: Callable[[], AbstractContextManager[None]]) -> Callable[[str], None]:
+    """Something to say lines with that pytest does not swallow."""
+
+    def say(line: str) -> None:
+        with uncaptured():
+            print(f"\n{line}", end="", flush=True)
+
+    return say

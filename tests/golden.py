@@ -1,0 +1,147 @@
+"""Golden cases: objects on which judge and policies once differed, or easily might, with the verdict that is right.
+
+A case holds all that its verdict depends on: the specs of the classifications, the namespace, the object. What the
+comparison of judge and policies finds is written as such a case, ready for ``golden_cases.yaml``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from residency.api.classification import DataClassificationSpec
+from residency.api.names import CLASSIFICATION, ClassificationName, Code
+from residency.core.catalogue import resolve
+from residency.core.judge import Catalogue, Denied, Place, Untouched, Verdict, asks, judge_pod
+from residency.core.placement import Classification, Toleration
+from residency.core.templates import judge_workload
+from residency.core.workload import PodView, annotation, template_of
+
+Json = dict[str, Any]
+Specs = Mapping[str, Json]
+
+FILE: Final = Path(__file__).with_name("golden_cases.yaml")
+_UNTOUCHED: Final = "Untouched"
+_SHORT: Final = 120
+
+
+def resolved(specs: Specs) -> Catalogue:
+    """What of some specs is in force; what cannot be resolved is not."""
+    parsed = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in specs.items()}
+    return {name: found for name, found in resolve(parsed).items() if isinstance(found, Classification)}
+
+
+def judge(thing: Json, namespace: str, labels: Mapping[str, str], catalogue: Catalogue) -> Verdict:
+    """What the judge says of a pod or a workload in a namespace with these labels."""
+    kind, label = thing["kind"], labels.get(CLASSIFICATION)
+    if kind == "Pod":
+        return judge_pod(PodView.from_template(thing), asks(namespace, label, annotation(thing)), catalogue)
+    return judge_workload(kind, thing, namespace, label, catalogue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One object in one namespace under some classifications, and what has to become of it."""
+
+    name: str
+    why: str
+    specs: Specs
+    namespace: str
+    labels: Mapping[str, str]
+    object: Json
+    verdict: Verdict
+
+    def judged(self) -> Verdict:
+        """What the judge says today."""
+        return judge(self.object, self.namespace, self.labels, resolved(self.specs))
+
+    def restricted(self) -> "Case":
+        """The same with no classification but those that its verdict can depend on."""
+        asked = (self.labels.get(CLASSIFICATION), annotation(template_of(self.object["kind"], self.object) or {}))
+        needed: dict[str, None] = {}
+        to_see = [name for name in asked if name is not None and name in self.specs]
+        while to_see:
+            name = to_see.pop(0)
+            needed[name] = None
+            to_see += [other for other in self.specs[name].get("includes", ()) if other not in needed]
+        specs = {name: spec for name, spec in self.specs.items() if name in needed}
+        return replace(self, specs=specs)
+
+    def render(self, *comments: str) -> str:
+        """The case as an item of the file's list, below comments of one line each."""
+        item = {
+            "name": self.name,
+            "why": self.why,
+            "catalogue": dict(self.specs),
+            "namespace": {"name": self.namespace, "labels": dict(self.labels)},
+            "object": self.object,
+            "verdict": _write(self.verdict),
+        }
+        text = yaml.dump([item], Dumper=_Compact, sort_keys=False, allow_unicode=True, width=140)
+        return "".join(f"# {' '.join(comment.split())}\n" for comment in comments) + text
+
+
+class _Compact(yaml.SafeDumper):
+    """Writes what is short on one line, and what occurs twice twice: an alias is hard to read."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        return super().represent_mapping(tag, mapping, flow_style or len(repr(mapping)) <= _SHORT)
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style or len(repr(sequence)) <= _SHORT)
+
+
+def _write(verdict: Verdict) -> str | Json:
+    match verdict:
+        case Denied(code=code, message=message):
+            return {"Denied": {"code": str(code), "message": message}}
+        case Place(terms=terms, tolerations=tolerations):
+            placed: Json = {} if terms is None else {"nodeSelectorTerms": [term.to_dict() for term in terms]}
+            return {"Place": placed | ({"tolerations": [t.to_dict() for t in tolerations]} if tolerations else {})}
+    return _UNTOUCHED
+
+
+def _read_verdict(data: Any) -> Verdict:
+    match data:
+        case "Untouched":
+            return Untouched()
+        case {"Denied": {"code": code, "message": message}}:
+            return Denied(Code(code), message)
+        case {"Place": placed}:
+            affinity = {"requiredDuringSchedulingIgnoredDuringExecution": placed}
+            pod = {"spec": {"affinity": {"nodeAffinity": affinity if "nodeSelectorTerms" in placed else {}}}}
+            tolerations = tuple(Toleration(**toleration) for toleration in placed.get("tolerations", ()))
+            return Place(PodView.from_template(pod).terms, tolerations)
+    raise ValueError(f"not a verdict: {data!r}; it is Untouched, or Place or Denied with what belongs to it")
+
+
+def read(text: str) -> Iterator[Case]:
+    """Read cases: a list, or a mapping of shared ``catalogues``, which cases name, and ``cases``."""
+    content: Any = yaml.safe_load(text)
+    shared: Mapping[str, Specs]
+    items: list[Json]
+    shared, items = ({}, content) if isinstance(content, list) else (content["catalogues"], content["cases"])
+    for item in items:
+        catalogue = item["catalogue"]
+        namespace = item["namespace"]
+        yield Case(
+            name=item["name"],
+            why=item["why"],
+            specs=shared[catalogue] if isinstance(catalogue, str) else catalogue,
+            namespace=namespace["name"],
+            labels=namespace.get("labels", {}),
+            object=item["object"],
+            verdict=_read_verdict(item["verdict"]),
+        )
+
+
+@cache
+def golden_cases() -> tuple[Case, ...]:
+    """All cases of the file."""
+    return tuple(read(FILE.read_text()))
