@@ -13,11 +13,11 @@ from typing import Any, Final
 import yaml
 
 from residency.api.classification import DataClassificationSpec
-from residency.api.names import CLASSIFICATION, ClassificationName, Code
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, ClassificationName, Code, Mode
 from residency.core.catalogue import resolve
-from residency.core.judge import Catalogue, Denied, Place, Untouched, Verdict, asks, judge_pod
+from residency.core.judge import Catalogue, Denied, Place, Untouched, Verdict, asks, in_mode, judge_pod
 from residency.core.placement import Classification, Toleration
-from residency.core.templates import judge_workload
+from residency.core.templates import judge_workload, outer_annotation
 from residency.core.workload import PodView, annotation, template_of
 
 Json = dict[str, Any]
@@ -34,12 +34,15 @@ def resolved(specs: Specs) -> Catalogue:
     return {name: found for name, found in resolve(parsed).items() if isinstance(found, Classification)}
 
 
-def judge(thing: Json, namespace: str, labels: Mapping[str, str], catalogue: Catalogue) -> Verdict:
+def judge(
+    thing: Json, namespace: str, labels: Mapping[str, str], catalogue: Catalogue, mode: Mode = Mode.ENFORCE
+) -> Verdict:
     """What the judge says of a pod or a workload in a namespace with these labels."""
-    kind, label = thing["kind"], labels.get(CLASSIFICATION)
+    kind, label, enforcement = thing["kind"], labels.get(CLASSIFICATION), labels.get(ENFORCEMENT)
     if kind == "Pod":
-        return judge_pod(PodView.from_template(thing), asks(namespace, label, annotation(thing)), catalogue)
-    return judge_workload(kind, thing, namespace, label, catalogue)
+        asked = in_mode(mode, asks(namespace, label, annotation(thing), enforcement), catalogue)
+        return judge_pod(PodView.from_template(thing), asked, catalogue)
+    return judge_workload(kind, thing, namespace, label, catalogue, enforcement, mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,12 @@ class Case:
 
     def restricted(self) -> "Case":
         """The same with no classification but those that its verdict can depend on."""
-        asked = (self.labels.get(CLASSIFICATION), annotation(template_of(self.object["kind"], self.object) or {}))
+        kind = self.object["kind"]
+        asked = (
+            self.labels.get(CLASSIFICATION),
+            annotation(template_of(kind, self.object) or {}),
+            outer_annotation(kind, self.object),
+        )
         needed: dict[str, None] = {}
         to_see = [name for name in asked if name is not None and name in self.specs]
         while to_see:

@@ -58,7 +58,8 @@ class KeepAlive:
         data = None if body is None else json.dumps(body).encode()
         response = self._request(method, path, data, content_type)
         answer = json.loads(response.read() or b"{}")
-        warnings = tuple(response.headers.get_all("Warning", ()))
+        # Go writes UTF-8, http.client reads Latin-1.
+        warnings = tuple(one.encode("latin-1").decode() for one in response.headers.get_all("Warning", ()))
         return Answer(response.status, answer, warnings, response.headers.get("Audit-Id", ""))
 
     def exchange(

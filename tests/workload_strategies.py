@@ -390,7 +390,8 @@ def _specs(draw: st.DrawFn, name: str, others: Sequence[str]) -> Json:
     needed = draw(st.lists(st.sampled_from(_NEEDED), max_size=2, unique_by=str))
     if needed:
         nodes["tolerations"] = needed
-    return spec | ({"nodes": nodes} if nodes else {})
+    mode: Json = {"mode": draw(st.sampled_from(["Warn", "Audit"]))} if _seldom(draw, 6) else {}
+    return spec | mode | ({"nodes": nodes} if nodes else {})
 
 
 @st.composite

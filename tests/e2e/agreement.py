@@ -1,5 +1,6 @@
 """Judge and API server side by side: whether they agree, how often which verdict came up, and what to keep if not."""
 
+import json
 import os
 import re
 import time
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from e2e.enforcement import expect
-from golden import Case
+from golden import Case, judge, resolved
 from keepalive import Answer, KeepAlive
-from residency.api.names import PLACED_TOLERATIONS, Code
+from residency.api.names import PLACED_TOLERATIONS, Code, Mode
 from residency.core.judge import Denied, Place, Untouched, Verdict
 from residency.core.templates import canonical_tolerations
 from residency.core.workload import PodToleration, PodView, template_of
@@ -26,6 +27,15 @@ WORKLOADS: Final = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1600"))
 SEED: Final = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
 ROUNDS: Final = max(4, (PODS + WORKLOADS) // 2500)
 """Each with a catalogue of its own, and no two with the same pods."""
+
+FAILURES: Final = "validation.policy.admission.k8s.io/validation_failure"
+AUDIT_POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}],
+}
+"""What an API server has to log for the notes of policies to be read."""
 
 FOLDER: Final = Path(__file__).parents[2] / ".residency-differences"
 """Where differences are written; git ignores it."""
@@ -60,6 +70,11 @@ class Tally:
         verdict = case.verdict
         self.verdicts[verdict.code if isinstance(verdict, Denied) else type(verdict).__name__] += 1
         self.branches[branch(case.object["kind"], verdict)] += 1
+
+    def count_told(self, case: Case, mode: Mode, verdict: Verdict) -> None:
+        """Count what was only told."""
+        if isinstance(verdict, Denied):
+            self.branches[f"{mode} {branch(case.object['kind'], verdict)}"] += 1
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Say now and then how far it is: a deep run takes half an hour."""
@@ -132,6 +147,51 @@ def agree(case: Case, answer: Answer) -> None:
     assert after == replace(before, terms=verdict.terms, tolerations=kept + written)
 
 
+@dataclass
+class AuditLog:
+    """The log of an API server, read as it grows."""
+
+    path: Path
+    _read: int = 0
+
+    def notes(self, audit_id: str) -> str:
+        """What was noted of the request that was answered last; the log is written before the answer."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            for event in self._new():
+                if event["auditID"] == audit_id:
+                    return str(event.get("annotations", {}).get(FAILURES, ""))
+        raise AssertionError(f"the audit log has nothing of {audit_id}")
+
+    def _new(self) -> Iterator[Json]:
+        with self.path.open() as log:
+            log.seek(self._read)
+            # A line that is still being written is read the next time.
+            while (line := log.readline()).endswith("\n"):
+                self._read = log.tell()
+                yield json.loads(line)
+
+
+def agree_in_lower_modes(case: Case, answer: Answer, log: AuditLog) -> Iterator[tuple[Mode, Verdict]]:
+    """Fail unless the API server told what the judge says of the object as it was admitted, mode by mode."""
+    noted = log.notes(answer.audit_id)
+    if answer.status != 201:
+        return
+    warnings = [warning.replace('\\"', '"') for warning in answer.warnings if "residency-" in warning]
+    catalogue = resolved(case.specs)
+    told = 0
+    for mode in (Mode.WARN, Mode.AUDIT):
+        verdict = judge(answer.body, case.namespace, case.labels, catalogue, mode)
+        if isinstance(verdict, Denied):
+            told += 1
+            assert json.dumps(verdict.message, ensure_ascii=False)[1:-1] in noted
+        if mode is Mode.WARN:
+            assert len(warnings) == isinstance(verdict, Denied)
+            assert all(verdict.message in warning for warning in warnings if isinstance(verdict, Denied))
+        yield mode, verdict
+    assert len(json.loads(noted or "[]")) == told
+
+
 def _view(kind: str, thing: Json) -> PodView:
     template = template_of(kind, thing)
     assert template is not None
@@ -152,10 +212,12 @@ class Differences:
     folder: Path = FOLDER
     last: str = ""
 
-    def compare(self, case: Case, answer: Answer) -> None:
+    def compare(self, case: Case, answer: Answer, log: AuditLog) -> None:
         """Fail where the two differ, and keep the case."""
         try:
             agree(case, answer)
+            for mode, verdict in agree_in_lower_modes(case, answer, log):
+                TALLY.count_told(case, mode, verdict)
         except AssertionError:
             said = f"the API server said {answer.status}: {answer.message or _placement(case, answer.body)}"
             self.last = case.restricted().render(f"Drawn with RESIDENCY_JUDGE_SEED={SEED}; {said}")

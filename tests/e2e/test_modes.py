@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from controlplane import ControlPlane
+from e2e.agreement import AUDIT_POLICY, AuditLog
 from e2e.attempts import CATALOGUE, PREFERRING, SELECTING, STRICT, pod, workload
 from e2e.enforcement import add_namespace, enforce, expect
 from keepalive import Answer, KeepAlive
@@ -26,13 +27,6 @@ from residency.policy.compile import Surroundings
 Json = dict[str, Any]
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "modes.md"
-AUDIT_POLICY: Final = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata"}],
-}
-NOTE: Final = "validation.policy.admission.k8s.io/validation_failure"
 OF_MODE: Final = {mode: f"{STRICT}-{mode.lower()}" for mode in Mode}
 WAYS: Final = ("the classification", "the namespace")
 COMES_TO: Final = {
@@ -98,7 +92,9 @@ class Seen:
         self.refused = answer.status == 403
         if not self.refused:
             expect(answer, 200, 201)
-        self.notes = _notes(cluster, answer.audit_id)
+        assert cluster.audit_log is not None
+        noted = AuditLog(cluster.audit_log).notes(answer.audit_id)
+        self.notes = [failure["message"] for failure in json.loads(noted or "[]")]
 
     def __str__(self) -> str:
         if self.refused:
@@ -109,19 +105,6 @@ class Seen:
     @property
     def text(self) -> str:
         return " ".join((self.answer.message, *self.answer.warnings, *self.notes))
-
-
-def _notes(cluster: ControlPlane, audit_id: str) -> list[str]:
-    """The failures that the audit log has of a request; the log is written before the request is answered."""
-    log = cluster.audit_log
-    assert log is not None
-    for line in reversed(log.read_text().splitlines()):
-        if audit_id in line:
-            event = json.loads(line)
-            if event["auditID"] == audit_id:
-                noted = json.loads(event.get("annotations", {}).get(NOTE, "[]"))
-                return [failure["message"] for failure in noted]
-    raise AssertionError(f"the audit log has nothing of {audit_id}")
 
 
 Act = Callable[[KeepAlive, str], Answer]

@@ -10,12 +10,26 @@ from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
 from controlplane import ControlPlane
-from e2e.agreement import PODS, ROUNDS, SEED, TALLY, WORKLOADS, Differences, agree, send, teller
+from e2e.agreement import (
+    AUDIT_POLICY,
+    PODS,
+    ROUNDS,
+    SEED,
+    TALLY,
+    WORKLOADS,
+    AuditLog,
+    Differences,
+    agree,
+    agree_in_lower_modes,
+    send,
+    teller,
+)
 from e2e.enforcement import add_namespace, enforce
 from golden import Case, Json, golden_cases, judge, resolved
 from keepalive import KeepAlive
-from residency.api.names import CLASSIFICATION, Code
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, Code, Mode
 from residency.core.judge import Catalogue
+from residency.policy.compile import Surroundings
 from workload_strategies import NAMES, catalogues, templates, workloads
 
 Say = Callable[[str], None]
@@ -23,6 +37,7 @@ Say = Callable[[str], None]
 NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
     "unclassified": {},
     **{f"of-{name}": {CLASSIFICATION: name} for name in NAMES},
+    **{f"lowered-to-{mode.lower()}": {CLASSIFICATION: NAMES[0], ENFORCEMENT: mode} for mode in (Mode.WARN, Mode.AUDIT)},
 }
 """Where generated things are sent, with all labels that a verdict may depend on."""
 
@@ -37,12 +52,13 @@ class Server:
     """A bare API server, and the catalogue that is in force there."""
 
     api: KeepAlive
+    log: AuditLog
     in_force: Catalogue | None = None
 
     def enforce(self, catalogue: Catalogue) -> None:
         """Bring a catalogue into force, unless it is."""
         if catalogue != self.in_force:
-            enforce(self.api, catalogue)
+            enforce(self.api, catalogue, surroundings=Surroundings(lowered=frozenset({Mode.WARN, Mode.AUDIT})))
             self.in_force = catalogue
 
 
@@ -50,12 +66,13 @@ class Server:
 def server() -> Iterator[Server]:
     """With the namespaces of golden cases from before any policy, whatever they are labelled."""
     with (
-        ControlPlane(controller_manager=False, scheduler=False, kwok=False) as control_plane,
+        ControlPlane(audit_policy=AUDIT_POLICY, controller_manager=False, scheduler=False, kwok=False) as control_plane,
         KeepAlive(control_plane.kubeconfig) as connection,
     ):
         for name, labels in {case.namespace: case.labels for case in golden_cases()}.items():
-            add_namespace(connection, name, labels.get(CLASSIFICATION))
-        yield Server(connection)
+            add_namespace(connection, name, labels.get(CLASSIFICATION), labels.get(ENFORCEMENT))
+        assert control_plane.audit_log is not None
+        yield Server(connection, AuditLog(control_plane.audit_log))
 
 
 @pytest.fixture
@@ -74,7 +91,9 @@ GOLDEN: Final[list[Case]] = sorted(golden_cases(), key=_catalogue_of)
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
 def test_a_golden_case_comes_out_as_it_is_written(server: Server, case: Case) -> None:
     server.enforce(resolved(case.specs))
-    agree(case, send(server.api, case))
+    answer = send(server.api, case)
+    agree(case, answer)
+    assert list(agree_in_lower_modes(case, answer, server.log)) or answer.status == 403
     assert case.judged() == case.verdict
 
 
@@ -91,7 +110,7 @@ class Round:
         self.known = [classification.placement for classification in self.catalogue.values()]
         server.enforce(self.catalogue)
         for name, labels in NAMESPACES.items():
-            add_namespace(server.api, name, labels.get(CLASSIFICATION))
+            add_namespace(server.api, name, labels.get(CLASSIFICATION), labels.get(ENFORCEMENT))
 
     def case(self, namespace: str, thing: Json) -> Case:
         """One object in one namespace, with what the judge says of it."""
@@ -128,7 +147,7 @@ class Round:
             note(f"API server: {answer.status} {answer.message}")
             TALLY.count(case)
             TALLY.tell(say)
-            differences.compare(case, answer)
+            differences.compare(case, answer, self.server.log)
 
         with differences.kept(f"seed {SEED} round {self.number} {name}", say):
             compare()
@@ -182,5 +201,6 @@ def test_every_reason_was_compared_often_enough_to_mean_something() -> None:
         *("DaemonSet RES-106", "DaemonSet RES-107 terms", "DaemonSet RES-107 tolerations", "DaemonSet Untouched"),
         *("DaemonSet Place terms", "DaemonSet Place terms and tolerations"),
     ]
-    expected = {*(f"Pod {reason}" for reason in reasons), *others}
+    told = [f"{mode} Pod RES-101 selector" for mode in (Mode.WARN, Mode.AUDIT)]
+    expected = {*(f"Pod {reason}" for reason in reasons), *others, *told}
     assert expected - {name for name, count in TALLY.branches.items() if count >= FEWEST} == set()

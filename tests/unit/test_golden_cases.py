@@ -1,5 +1,6 @@
 """Golden cases: what the judge says of them, and that what is found is written as they are."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2e.agreement import Differences, branch
+from e2e.agreement import AuditLog, Differences, branch
 from golden import Case, Json, golden_cases, judge, read, resolved
 from keepalive import Answer
 from residency.api.classification import DataClassificationSpec
@@ -81,6 +82,13 @@ def test_a_case_is_restricted_to_what_its_object_is_under_and_what_that_includes
     case = replace(POD, specs=specs, labels={CLASSIFICATION: "nl"}, object=annotated)
     assert set(case.restricted().specs) == {"nl", "eu", "all", "own"}
     assert not replace(case, labels={}, object=annotated | {"metadata": {}}).restricted().specs
+    template: Json = {"metadata": {}, "spec": {}}
+    outside = {
+        "kind": "Deployment",
+        "metadata": {"annotations": {CLASSIFICATION: "outer"}},
+        "spec": {"template": template},
+    }
+    assert set(replace(case, labels={}, object=outside).restricted().specs) == {"outer"}
 
 
 def test_generated_classifications_are_what_the_api_server_takes_and_all_resolve() -> None:
@@ -97,7 +105,7 @@ def differing(differences: Differences, *cases: Case) -> None:
     """Have an API server admit everything as it came."""
     for case in cases:
         with pytest.raises(AssertionError):
-            differences.compare(case, Answer(201, dict(case.object)))
+            differences.compare(case, Answer(201, dict(case.object)), AuditLog(Path("not read")))
 
 
 def test_a_difference_is_shown_and_kept_as_a_golden_case(tmp_path: Path) -> None:
@@ -122,7 +130,9 @@ def test_nothing_is_written_where_there_is_no_difference(tmp_path: Path) -> None
     differences = Differences(tmp_path / "new")
     untouched = next(case for case in golden_cases() if case.verdict == Untouched())
     with differences.kept("x", print):
-        differences.compare(untouched, Answer(201, dict(untouched.object)))
+        log = tmp_path / "audit.log"
+        log.write_text(json.dumps({"auditID": "of the request"}) + "\n")
+        differences.compare(untouched, Answer(201, dict(untouched.object), audit_id="of the request"), AuditLog(log))
     assert not (tmp_path / "new").exists()
 
 
