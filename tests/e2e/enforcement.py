@@ -33,9 +33,14 @@ def add_namespace(api: KeepAlive, name: str, classification: str | None = None) 
     expect(api.send("PATCH", path, body, "application/apply-patch+yaml"), 200, 201)
 
 
-def enforce(api: KeepAlive, catalogue: Catalogue, namespaces: Iterable[tuple[str, str | None]] = ()) -> str:
+def enforce(
+    api: KeepAlive,
+    catalogue: Catalogue,
+    namespaces: Iterable[tuple[str, str | None]] = (),
+    settings: Settings = SETTINGS,
+) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
-    compiled = compile_policies(catalogue, SETTINGS)
+    compiled = compile_policies(catalogue, settings)
     for item in compiled.objects:
         path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
         query = "?fieldManager=tests&force=true"

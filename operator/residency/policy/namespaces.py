@@ -6,7 +6,16 @@ namespace out of the policy's sight. Old and new are compared in CEL instead, on
 
 from collections.abc import Mapping
 
-from residency.api.names import CANARY, CLASSIFICATION, GROUP, PLURAL, PolicyName, Right
+from residency.api.names import (
+    BY_DEFAULT,
+    CANARY,
+    CLASSIFICATION,
+    CLASSIFIED_BY,
+    GROUP,
+    PLURAL,
+    PolicyName,
+    Right,
+)
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.core.placement import Alternative, Placement, placement_implies
@@ -37,7 +46,8 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ("next", 'variables.new.size() == 0 ? "" : string(variables.new[0])'),
         (
             "unknown",
-            f"variables.new.size() > 0 && !({group_of.find('variables.next')}).hasValue() && !variables.canary",
+            f"variables.new.size() > 0 && !({group_of.find('variables.next')}).hasValue() && !variables.canary"
+            + _not_by(frame.settings.default_classification),
         ),
         ("from", f'({group_of.find("variables.previous")}).orValue("")'),
         ("to", f'({group_of.find("variables.next")}).orValue("")'),
@@ -73,6 +83,17 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         f"!variables.excluded && !variables.unknown && (variables.free || {may}.allowed())",
         text,
     )
+
+
+def _not_by(default: str) -> str:
+    """Let pass what the default writes, also where an API server has taken that policy up sooner than this one.
+
+    Whoever forges it has a namespace in which nothing may run until the classification is in force.
+    """
+    if not default:
+        return ""
+    note = f"object.metadata.?labels[?{literal(CLASSIFIED_BY)}].orValue({literal('')}) == {literal(BY_DEFAULT)}"
+    return f' && !(request.operation == "CREATE" && variables.next == {literal(default)} && {note})'
 
 
 def _label(thing: str) -> str:
