@@ -59,7 +59,6 @@ def add_to(commands: "Commands") -> None:
     add(
         "--default-classification",
         type=_classification,
-        default="",
         metavar="NAME",
         help="what new namespaces are that nobody classified; default: they stay unclassified",
     )
@@ -140,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
                     excluded_namespaces=("kube-system", *options.excluded),
                     reinvocation_policy=options.reinvocation_policy,
                     schedulers=tuple(options.schedulers or SCHEDULERS),
-                    default_classification=options.default_classification,
+                    default_classification=options.default_classification or "",
                     default_exceptions=tuple(options.default_exceptions),
                 ),
                 http_host=host,
