@@ -153,6 +153,11 @@ class ControlPlane:
         return self._layout.api_server_urls
 
     @property
+    def etcd_url(self) -> str:
+        """Where etcd listens, for whoever wants to change what the API servers have stored behind their backs."""
+        return self._layout.http("etcd")
+
+    @property
     def ca_file(self) -> Path:
         """The authority that signed the API servers' certificates."""
         return self._layout.authority

@@ -49,9 +49,10 @@ def enforce(
     catalogue: Catalogue,
     namespaces: Iterable[tuple[str, str | None]] = (),
     surroundings: Surroundings = Surroundings(),  # noqa: B008 (it is frozen)
+    settings: Settings = SETTINGS,
 ) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
-    compiled = compile_policies(catalogue, SETTINGS, surroundings)
+    compiled = compile_policies(catalogue, settings, surroundings)
     for _ in applying(api, compiled.objects):
         pass
     add_namespace(api, SETTINGS.canary_namespace, CANARY)

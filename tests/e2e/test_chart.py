@@ -12,6 +12,7 @@ import yaml
 from controlplane import ControlPlane
 from residency.api.names import PolicyName
 from residency.policy.canary import canary_pod
+from selector_cases import BAD_SELECTORS, SELECTORS
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = str(ROOT / "charts" / "residency")
@@ -20,10 +21,10 @@ CANARY: Final = "residency-canary"
 ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:residency-controller"
 MUTATING: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 VALIDATING: Final = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
-PLACERS: Final = tuple(name for name in PolicyName if name.startswith("residency-place-"))
+WRITERS: Final = tuple(name for name in PolicyName if name.startswith(("residency-place-", "residency-default-")))
 GUARDS: Final = tuple(name for name in PolicyName if name.startswith("residency-guard-"))
 POLICIES: Final = (
-    *((kind, name) for kind in MUTATING for name in PLACERS),
+    *((kind, name) for kind in MUTATING for name in WRITERS),
     *((kind, name) for kind in VALIDATING for name in GUARDS),
 )
 
@@ -112,6 +113,8 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "canaryNamespace": "canary",
         "schedulers": "{system:kube-scheduler,volcano}",
         "excludedNamespaces": "{cilium,rook}",
+        "defaultClassification.name": "nl-bio",
+        "defaultClassification.excludeSelectors": r"{team in (ci\, sandbox)\,!tenant,legacy=}",
     }
     arguments = [f"--set={name}={value}" for name, value in settings.items()]
     manifests = render(cluster, *arguments)
@@ -126,6 +129,9 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "--scheduler=volcano",
         "--exclude-namespace=cilium",
         "--exclude-namespace=rook",
+        "--default-classification=nl-bio",
+        "--default-exclude-selector=team in (ci, sandbox),!tenant",
+        "--default-exclude-selector=legacy=",
     ]
     (namespace,) = of_kind(manifests, "Namespace")
     assert namespace["metadata"]["name"] == "canary"
@@ -184,6 +190,11 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
             f'canaryNamespace: "{NAMESPACE}" is in use for something else; name',
         ),
         (f"excludedNamespaces={{{CANARY}}}", f'excludedNamespaces: "{CANARY}" is the canaryNamespace'),
+        ("defaultClassification=nl-bio", "'/defaultClassification': got string, want object"),
+        ("defaultClassification.name=NL", "'/defaultClassification/name': 'NL' does not match pattern"),
+        ("defaultClassification.name=residency-x", "'/defaultClassification/name': 'not' failed"),
+        ("defaultClassification.excludeSelector=a", "additional properties 'excludeSelector' not allowed"),
+        ("defaultClassification.excludeSelectors={a,a}", "items at 0 and 1 are equal"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_and_what_would_do(
@@ -192,6 +203,27 @@ def test_a_bad_value_is_refused_with_its_name_and_what_would_do(
     said = cluster.helm("template", "residency", CHART, "--namespace", NAMESPACE, "--set", setting, check=False)
     assert "Error: " in said
     assert message in said
+
+
+def with_selector(cluster: ControlPlane, selector: str) -> str:
+    values = json.dumps({"defaultClassification": {"name": "nl-bio", "excludeSelectors": [selector]}})
+    return cluster.helm("template", "residency", CHART, "--values", "-", input=values, check=False)
+
+
+def test_the_chart_takes_the_selectors_that_the_controller_takes(cluster: ControlPlane) -> None:
+    values = json.dumps({"defaultClassification": {"name": "nl-bio", "excludeSelectors": [*SELECTORS]}})
+    text = cluster.helm("template", "residency", CHART, "--values", "-", input=values)
+    arguments = container_of([document for document in yaml.safe_load_all(text) if document])["args"]
+    assert [a for a in arguments if "selector" in a] == [f"--default-exclude-selector={text}" for text in SELECTORS]
+
+
+@pytest.mark.parametrize("selector", BAD_SELECTORS)
+def test_a_bad_selector_is_refused_before_the_controller_is_started_with_it(
+    cluster: ControlPlane, selector: str
+) -> None:
+    said = with_selector(cluster, selector)
+    assert "is not a label selector, such as team in (ci, sandbox),!tenant" in said
+    assert "defaultClassification.excludeSelectors: " in said
 
 
 def test_a_cluster_too_old_is_refused(cluster: ControlPlane) -> None:
@@ -210,7 +242,7 @@ def test_rights_to_policies_name_exactly_the_compiled_policies(rendered: list[Ma
         for name in rule.get("resourceNames", ())
     }
     assert bound == set(POLICIES)
-    assert {*PLACERS, *GUARDS} == set(PolicyName)
+    assert {*WRITERS, *GUARDS} == set(PolicyName)
 
 
 def test_rights_have_no_wildcard_no_secrets_and_no_way_to_more_rights(rendered: list[Manifest]) -> None:

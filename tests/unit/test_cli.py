@@ -11,6 +11,7 @@ from residency import __version__
 from residency.cli import controller as controller_command
 from residency.cli import main
 from residency.controller import running
+from residency.core.requirements import Operator, Requirement
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,11 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["controller", "--namespace", "x", "--reinvocation-policy", "Always"], "'Always'"),
         (["controller", "--namespace", "x", "--api-server", "http://a"], "https://10.0.0.1:6443"),
         (["controller", "--namespace", "x", "--identity", ""], "printable"),
+        (["controller", "--namespace", "x", "--default-classification", "NL"], "'NL' is not the name of a DataCl"),
+        (["controller", "--namespace", "x", "--default-classification", ""], "such as nl-depv"),
+        (["controller", "--namespace", "x", "--default-classification", "a" * 64], "such as nl-depv"),
+        (["controller", "--namespace", "x", "--default-classification", "residency-canary"], "'residency-canary' is"),
+        (["controller", "--namespace", "x", "--default-exclude-selector", "team ci"], "'team ci' is none of key, !key"),
         (["controller", "--namespace", "x", "--unknown"], "--unknown"),
     ],
 )
@@ -110,6 +116,26 @@ def test_flags_and_environment_become_options(monkeypatch: pytest.MonkeyPatch) -
     assert options.api_servers == ("https://a:6443",)
     assert options.resync_seconds == 60
     assert options.lease_seconds == 15
+    assert options.settings.default_classification == ""
+    assert options.settings.default_exceptions == ()
+
+
+def test_the_default_for_new_namespaces_becomes_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[running.Options] = []
+
+    def run(options: running.Options) -> int:
+        given.append(options)
+        return 0
+
+    monkeypatch.setattr(running, "run", run)
+    flags = ["--default-classification=nl.bio-2", "--default-exclude-selector=team in (ci)"]
+    assert main(["controller", "--namespace=own", *flags, "--default-exclude-selector=!tenant"]) == 0
+    (options,) = given
+    assert options.settings.default_classification == "nl.bio-2"
+    assert options.settings.default_exceptions == (
+        (Requirement("team", Operator.IN, ("ci",)),),
+        (Requirement("tenant", Operator.DOES_NOT_EXIST),),
+    )
 
 
 def test_two_on_one_host_are_two_candidates() -> None:

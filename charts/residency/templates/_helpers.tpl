@@ -30,6 +30,7 @@ A test holds the two together.
 - residency-place-annotated-pods
 - residency-place-daemonsets
 - residency-place-annotated-daemonsets
+- residency-default-namespaces
 {{- end }}
 
 {{- define "residency.validatingPolicies" -}}
@@ -59,5 +60,15 @@ A test holds the two together.
 {{- end -}}
 {{- if has $canary .Values.excludedNamespaces -}}
 {{- fail (printf "excludedNamespaces: %q is the canaryNamespace, where the policies must be seen at work; remove it" $canary) -}}
+{{- end -}}
+{{- $name := "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?" -}}
+{{- $dns := "[a-z0-9]([-a-z0-9]*[a-z0-9])?" -}}
+{{- $key := printf "(%s(\\.%s)*/)?%s" $dns $dns $name -}}
+{{- $list := printf "\\( *%s *(, *%s *)*\\)" $name $name -}}
+{{- $one := printf " *(! *%s|%s( *(==?|!=) *(%s)?| +(in|notin) *%s)?) *" $key $key $name $list -}}
+{{- range .Values.defaultClassification.excludeSelectors -}}
+{{- if not (regexMatch (printf "^%s(,%s)*$" $one $one) .) -}}
+{{- fail (printf "defaultClassification.excludeSelectors: %q is not a label selector, such as team in (ci, sandbox),!tenant" .) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}

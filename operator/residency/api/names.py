@@ -20,6 +20,9 @@ RESERVED_PREFIX: Final = "residency-"
 CLASSIFICATION: Final = f"{GROUP}/classification"
 # A label on namespaces: a lower mode than their classification's.
 ENFORCEMENT: Final = f"{GROUP}/enforcement"
+# A label on namespaces beside the classification, where nobody chose that: which ones got the default.
+CLASSIFIED_BY: Final = f"{GROUP}/classified-by"
+BY_DEFAULT: Final = "default"
 # What the mutating policies leave on what they placed: which classifications did it.
 PLACED_BY: Final = f"{GROUP}/placed-by"
 # On a DaemonSet: the terms that Residency wrote into its template, so that it may replace them.
@@ -102,6 +105,7 @@ class PolicyName(StrEnum):
     PLACE_ANNOTATED_PODS = "residency-place-annotated-pods"
     PLACE_DAEMONSETS = "residency-place-daemonsets"
     PLACE_ANNOTATED_DAEMONSETS = "residency-place-annotated-daemonsets"
+    DEFAULT_NAMESPACES = "residency-default-namespaces"
     GUARD_PODS = "residency-guard-pods"
     GUARD_ANNOTATED_PODS = "residency-guard-annotated-pods"
     GUARD_TEMPLATES = "residency-guard-templates"

@@ -9,9 +9,10 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from residency.api.names import CANARY
+from residency.api.names import CANARY, RESERVED_PREFIX
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
+from residency.core.selectors import EXAMPLE, BadSelector, Selector, parse_selector
 from residency.policy.objects import SCHEDULERS, Settings
 from residency.reporting.logs import set_up
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
 
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_CLASSIFICATION: Final = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 def add_to(commands: "Commands") -> None:
@@ -53,6 +55,22 @@ def add_to(commands: "Commands") -> None:
         dest="excluded",
         metavar="NAMESPACE",
         help="leave this namespace alone, as kube-system always is; may be repeated",
+    )
+    add(
+        "--default-classification",
+        type=_classification,
+        metavar="NAME",
+        help="what new namespaces are that nobody classified; default: they stay unclassified",
+    )
+    add(
+        "--default-exclude-selector",
+        type=_selector,
+        action="append",
+        default=[],
+        dest="default_exceptions",
+        metavar="SELECTOR",
+        help="new namespaces with such labels get no default; written as for kubectl get --selector, for example "
+        f"'{EXAMPLE}'; may be repeated: one that is met is enough",
     )
     add(
         "--scheduler",
@@ -121,6 +139,8 @@ def run(options: argparse.Namespace) -> int:
                     excluded_namespaces=("kube-system", *options.excluded),
                     reinvocation_policy=options.reinvocation_policy,
                     schedulers=tuple(options.schedulers or SCHEDULERS),
+                    default_classification=options.default_classification or "",
+                    default_exceptions=tuple(options.default_exceptions),
                 ),
                 http_host=host,
                 http_port=port,
@@ -141,6 +161,19 @@ def _namespace(text: str) -> str:
     if not _NAMESPACE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace, such as residency-system")
     return text
+
+
+def _classification(text: str) -> str:
+    if not _CLASSIFICATION.fullmatch(text) or text.startswith(RESERVED_PREFIX):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a DataClassification, such as nl-depv")
+    return text
+
+
+def _selector(text: str) -> Selector:
+    try:
+        return parse_selector(text)
+    except BadSelector as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> int:

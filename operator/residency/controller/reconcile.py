@@ -30,6 +30,7 @@ from residency.controller.catalogue import (
     placement_json,
     plan,
 )
+from residency.controller.defaults import Default
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
 from residency.controller.workloads import Labels, Workloads
@@ -71,6 +72,7 @@ class Reconciler:
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
+    default: Default = field(init=False)
     _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
     _placed: tuple[str, Labels] = ("", {})
     """The revision and the labels of namespaces for which DaemonSets have been looked at."""
@@ -79,6 +81,7 @@ class Reconciler:
         self.policies = Policies(self.client, self.metrics)
         self.rollout = Rollout(self.policies, self.canary)
         self.workloads = Workloads(self.client, (*self.settings.excluded, self.settings.canary_namespace))
+        self.default = Default(self.settings.default_classification, self.metrics)
 
     async def reconcile(self, interrupted: Callable[[], bool] = lambda: False) -> Pass:
         """Do one pass; raise only when nothing could be read.
@@ -229,6 +232,7 @@ class Reconciler:
         self.metrics.classifications(ready, len(standings) - ready)
         self.metrics.policies_in_force.set(int(found.in_force))
         self.metrics.namespaces(_modes(labels, found.wanted.catalogue))
+        self.default.tell(found.wanted.catalogue, policies_in_force=found.in_force)
         if found.waiting is not None:
             self.metrics.waiting({name: len(found.waiting.get(name, ())) for name in standings})
 

@@ -2,15 +2,18 @@
 
 from residency.api.names import GROUP, PLURAL, VERSION, PolicyName
 from residency.core import messages
-from residency.policy.cel import message
+from residency.policy.cel import literal, message
 from residency.policy.objects import Frame, Pair, rule
 
 # All ten names that a status holds, twice, at 63 characters each, would be more than a message takes.
 _NAMES_SHOWN = 4
 
+_AS_DEFAULT = "new namespaces (it is their default)"
+
 
 def guard_classifications(frame: Frame) -> Pair:
-    """Refuse to delete a classification that is in use."""
+    """Refuse to delete a classification that is in use, be it as the default for namespaces to come."""
+    default, name = frame.settings.default_classification, "oldObject.metadata.name"
     used = "oldObject.?status.?usedBy"
     count = f"{used}.?namespaces.orValue(0)"
     variables = [
@@ -22,10 +25,11 @@ def guard_classifications(frame: Frame) -> Pair:
             '(variables.namespaces > 0 ? ["namespace " + '
             f"{_some_of('variables.names', 'variables.namespaces')}] : []) + "
             '(variables.including.size() > 0 ? ["classification " + '
-            f'{_some_of("variables.including", "variables.including.size()")} + " (includes it)"] : [])',
+            f'{_some_of("variables.including", "variables.including.size()")} + " (includes it)"] : [])'
+            + (f" + ({name} == {literal(default)} ? {literal([_AS_DEFAULT])} : [])" if default else ""),
         ),
     ]
-    text = message(messages.CLASSIFICATION_IN_USE, name="oldObject.metadata.name", users='variables.users.join("; ")')
+    text = message(messages.CLASSIFICATION_IN_USE, name=name, users='variables.users.join("; ")')
     resource_rule = rule(GROUP, VERSION, ["DELETE"], [PLURAL])
     return frame.validating(
         PolicyName.GUARD_CLASSIFICATIONS, None, (), [resource_rule], variables, "variables.users.size() == 0", text

@@ -11,6 +11,7 @@ from residency.core.judge import Catalogue
 from residency.policy.bindings import guard_annotations, guard_bindings
 from residency.policy.cel import DoesNotFit
 from residency.policy.classifications import guard_classifications
+from residency.policy.defaults import default_namespaces
 from residency.policy.namespaces import guard_namespaces
 from residency.policy.nodes import guard_nodes
 from residency.policy.objects import ANNOTATED, CLASSIFIED, EVERYWHERE, Frame, Pair, Settings, Surroundings
@@ -80,6 +81,7 @@ def _objects(tables: Tables, catalogue: Catalogue, surroundings: Surroundings, f
         guard_templates(frame, tables, names.GUARD_ANNOTATED_TEMPLATES, ANNOTATED),
         guard_pods(frame, tables, names.GUARD_ANNOTATED_PODS, ANNOTATED),
         guard_pods(frame, tables, names.GUARD_PODS, CLASSIFIED),
+        default_namespaces(frame, catalogue),
         place_daemonsets(frame, tables, names.PLACE_DAEMONSETS, CLASSIFIED),
         place_daemonsets(frame, tables, names.PLACE_ANNOTATED_DAEMONSETS, ANNOTATED),
         place_pods(frame, tables, names.PLACE_ANNOTATED_PODS, ANNOTATED),

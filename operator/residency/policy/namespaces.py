@@ -6,7 +6,18 @@ namespace out of the policy's sight. Old and new are compared in CEL instead, on
 
 from collections.abc import Mapping
 
-from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT, GROUP, PLURAL, Mode, PolicyName, Right
+from residency.api.names import (
+    BY_DEFAULT,
+    CANARY,
+    CLASSIFICATION,
+    CLASSIFIED_BY,
+    ENFORCEMENT,
+    GROUP,
+    PLURAL,
+    Mode,
+    PolicyName,
+    Right,
+)
 from residency.core import messages
 from residency.core.judge import MODES, Catalogue
 from residency.core.placement import Alternative, Placement, placement_implies
@@ -38,7 +49,8 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ("next", 'variables.new.size() == 0 ? "" : string(variables.new[0])'),
         (
             "unknown",
-            f"variables.new.size() > 0 && !({group_of.find('variables.next')}).hasValue() && !variables.canary",
+            f"variables.new.size() > 0 && !({group_of.find('variables.next')}).hasValue() && !variables.canary"
+            + _not_by(frame.settings.default_classification),
         ),
         ("from", f'({group_of.find("variables.previous")}).orValue("")'),
         ("to", f'({group_of.find("variables.next")}).orValue("")'),
@@ -143,6 +155,17 @@ def _no_mode() -> str:
 def _label(thing: str, key: str = CLASSIFICATION) -> str:
     """A label, as a list of none or one."""
     return f"{thing}.metadata.?labels[?{literal(key)}].optMap(v, [v]).orValue([])"
+
+
+def _not_by(default: str) -> str:
+    """Let pass what the default writes, also where an API server has taken that policy up sooner than this one.
+
+    Whoever forges it has a namespace in which nothing may run until the classification is in force.
+    """
+    if not default:
+        return ""
+    note = f"object.metadata.?labels[?{literal(CLASSIFIED_BY)}].orValue({literal('')}) == {literal(BY_DEFAULT)}"
+    return f' && !(request.operation == "CREATE" && variables.next == {literal(default)} && {note})'
 
 
 def _groups(catalogue: Catalogue) -> dict[tuple[Alternative, ...], str]:

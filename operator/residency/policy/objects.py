@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, Mode, PolicyName
+from residency.core.selectors import Selector
 from residency.policy.cel import literal
 
 SCHEDULERS = ("system:kube-scheduler",)
@@ -36,6 +37,10 @@ class Settings:
     excluded_namespaces: tuple[str, ...] = ("kube-system",)
     reinvocation_policy: str = "Never"
     schedulers: tuple[str, ...] = SCHEDULERS
+    default_classification: str = ""
+    """What new namespaces are that nobody classified; empty: nothing."""
+    default_exceptions: tuple[Selector, ...] = ()
+    """New namespaces whose labels meet one of these get no default."""
 
     @property
     def excluded(self) -> tuple[str, ...]:

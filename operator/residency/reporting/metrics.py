@@ -39,6 +39,12 @@ class Metrics:
             "1 while the compiled policies were seen to be in force by the last canary, else 0.",
             registry=registry,
         )
+        self._default = Gauge(
+            "residency_default_classification_in_force",
+            "1 while new namespaces get the default classification that is configured, else 0; absent without one.",
+            ["classification"],
+            registry=registry,
+        )
         self.compiled_bytes = Gauge(
             "residency_compiled_bytes", "Size of the compiled policies as JSON.", registry=registry
         )
@@ -93,6 +99,10 @@ class Metrics:
         self._namespaces.clear()
         for labels, count in counts.items():
             self._namespaces.labels(*labels).set(count)
+
+    def default_classification(self, name: str, *, in_force: bool) -> None:
+        """Set whether the configured default is in force."""
+        self._default.labels(name).set(int(in_force))
 
     def waiting(self, pods: Mapping[str, int]) -> None:
         """Set how many pods wait unplaced, by classification; those not named any more disappear."""
