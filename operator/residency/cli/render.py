@@ -145,11 +145,12 @@ def _write_all(files: Mapping[Path, str | None]) -> int:
     for path, content in files.items():
         # A folder that the configuration names has to be there, also with nothing in it.
         path.parent.mkdir(parents=True, exist_ok=True)
-        if content is None:
-            path.unlink(missing_ok=True)
-            continue
-        _replace(path, content)
-        sys.stdout.write(f"wrote {path}\n")
+        if content is not None:
+            _replace(path, content)
+            sys.stdout.write(f"wrote {path}\n")
+        elif path.exists():
+            path.unlink()
+            sys.stdout.write(f"removed {path}: without --with-policies there is nothing to be in it\n")
     return 0
 
 
