@@ -17,7 +17,7 @@ import yaml
 from controlplane import CommandError, ControlPlane, RequestError
 from e2e.attempts import CATALOGUE, LAX, SELECTING, STRICT, Refused, pod
 from e2e.enforcement import PLURALS, SETTINGS, add_namespace, enforce, expect
-from e2e.installation import ADMISSION, CHART, NAMESPACE, Installation, wait_for
+from e2e.installation import ADMISSION, CHART, CLASSIFICATIONS, NAMESPACE, Installation, wait_for
 from keepalive import Answer, KeepAlive
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import (
@@ -189,6 +189,10 @@ def test_the_chart_is_installed_and_a_controller_becomes_ready_and_repairs_past_
     # A changed catalogue is written past it too.
     ground.installation.classify(STRICT, CATALOGUE[STRICT] | {"title": "Changed"})
     ground.installation.wait_ready(STRICT)
+    # Without a controller its finalizer would keep it, and with it a definition that is deleted.
+    path = f"{CLASSIFICATIONS}/{STRICT}"
+    ground.installation.delete(path)
+    wait_for(lambda: not ground.installation.exists(path), 30, saying="the classification to be gone")
     assert controller.stop() == 0
 
 
