@@ -17,7 +17,7 @@ import yaml
 from controlplane import CommandError, ControlPlane, RequestError
 from e2e.attempts import CATALOGUE, LAX, SELECTING, STRICT, Refused, pod
 from e2e.enforcement import PLURALS, SETTINGS, add_namespace, enforce, expect
-from e2e.installation import ADMISSION, CHART, CLASSIFICATIONS, NAMESPACE, Installation, wait_for
+from e2e.installation import ACCOUNT, ADMISSION, CHART, CLASSIFICATIONS, NAMESPACE, Installation, wait_for
 from keepalive import Answer, KeepAlive
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import (
@@ -52,6 +52,7 @@ GUARDS: Final = {
 }
 BY_KIND: Final = pytest.mark.parametrize("path", GUARDS.values(), ids=GUARDS)
 OFF: Final = {"matchConditions": [{"name": "off", "expression": "false"}]}
+OTHER_ACTIONS: Final = '{"validationActions":["Audit"]}'
 NOWHERE: Final = {"matchResources": {"namespaceSelector": {"matchLabels": {"never": "there"}}}}
 
 
@@ -343,6 +344,23 @@ def test_the_roles_in_the_document_are_enough_to_break_the_glass_and_no_more(pro
         protected.cluster.kubectl(*command, *broken, kubeconfig=protected.cluster.user_kubeconfig("bob"))
     protected.cluster.kubectl(*command, *broken, kubeconfig=officer)
     protected.cluster.kubectl("delete", "crd", DEFINITION, *broken, "--dry-run=server", kubeconfig=officer)
+
+
+def test_whoever_may_act_as_the_controller_is_the_controller(protected: Ground) -> None:
+    path = GUARDS["ValidatingAdmissionPolicyBinding"]
+    patch = (
+        "patch",
+        "validatingadmissionpolicybinding",
+        name_in(path),
+        "--type=merge",
+        f'--patch={{"spec":{OTHER_ACTIONS}}}',
+    )
+    with pytest.raises(CommandError, match=Code.PROTECTED):
+        protected.cluster.kubectl(*patch, "--dry-run=server")
+    protected.cluster.kubectl(*patch, "--dry-run=server", f"--as=system:serviceaccount:{NAMESPACE}:{ACCOUNT}")
+    another = f"--as=system:serviceaccount:{NAMESPACE}:another"
+    with pytest.raises(CommandError, match=Code.PROTECTED):
+        protected.cluster.kubectl(*patch, "--dry-run=server", another, "--as-group=system:masters")
 
 
 def test_policies_and_definitions_of_others_are_untouched(protected: Ground) -> None:
