@@ -28,6 +28,7 @@ SAID_BY_POLICIES_ALONE = {
     Code.BINDING,
     Code.ANNOTATION_CHANGED,
     Code.ENFORCEMENT,
+    Code.PROTECTED,
 }
 KINDS = tuple(TEMPLATE_PATHS)
 
@@ -423,6 +424,7 @@ def test_a_daemonset_placed_by_residency_is_not_told_that_its_affinity_is_its_ow
         messages.BINDING,
         messages.BINDING_METADATA,
         messages.ANNOTATION_CHANGED,
+        messages.PROTECTED,
     ],
 )
 def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str) -> None:
@@ -440,6 +442,10 @@ def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str)
         user="u" * messages.KEY_LENGTH,
         keys="k" * messages.KEY_LENGTH,
         schedulers="s" * 160,
+        operation="create",
+        kind="ValidatingAdmissionPolicyBinding",
+        # The longest names that a namespace and a ServiceAccount can have are longer than what is shown of them.
+        controller="c" * messages.KEY_LENGTH,
     )
     assert len(said.encode()) < LIMIT
     assert len(said.splitlines()) == 1

@@ -13,6 +13,8 @@ GROUP: Final = "residency.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "DataClassification"
 PLURAL: Final = "dataclassifications"
+DEFINITION: Final = f"{PLURAL}.{GROUP}"
+"""The name of the CustomResourceDefinition."""
 # Names of classifications that start so are Residency's own: the canary's, say.
 RESERVED_PREFIX: Final = "residency-"
 
@@ -40,6 +42,13 @@ FINALIZER: Final = f"{GROUP}/in-use"
 FIELD_MANAGER: Final = "residency-controller"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+
+# What the API server demands of the names of policies that it reads from files, and reserves for those.
+STATIC_SUFFIX: Final = ".static.k8s.io"
+# The static policy that keeps everybody but the controller off all the others.
+SELF_PROTECTION: Final = f"residency-self-protection{STATIC_SUFFIX}"
+# The group that may do so all the same. Not an RBAC verb: who has all verbs has every verb, also one that we make up.
+BREAK_GLASS: Final = "residency:break-glass"
 
 # kubelets may not set labels below a `*.node-restriction.kubernetes.io/` prefix (NodeRestriction).
 FACT_PREFIX: Final = "residency.node-restriction.kubernetes.io/"
@@ -84,6 +93,7 @@ class Code(StrEnum):
     BINDING = "RES-112"
     ANNOTATION_CHANGED = "RES-113"
     ENFORCEMENT = "RES-117"
+    PROTECTED = "RES-118"
 
 
 class Right(StrEnum):

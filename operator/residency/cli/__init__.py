@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from residency import __version__
-from residency.cli import controller
+from residency.cli import controller, render
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,9 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="residency", description="Keeps classified workloads on nodes that may hold their data.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     controller.add_to(commands)
+    render.add_to(commands)
     commands.add_parser("version", help="print the version")
     options = parser.parse_args(arguments)
     if options.command == "version":
         sys.stdout.write(f"{__version__}\n")
         return 0
+    if options.command == "render":
+        return render.run(options)
     return controller.run(options)

@@ -2,25 +2,19 @@
 
 import argparse
 import os
-import re
 import socket
 import sys
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from residency.api.names import CANARY, RESERVED_PREFIX
+from residency.cli.arguments import add_settings, settings
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
-from residency.core.selectors import EXAMPLE, BadSelector, Selector, parse_selector
-from residency.policy.objects import SCHEDULERS, Settings
 from residency.reporting.logs import set_up
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[Any]
-
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_CLASSIFICATION: Final = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+    from residency.cli.arguments import Commands
 
 
 def add_to(commands: "Commands") -> None:
@@ -32,54 +26,8 @@ def add_to(commands: "Commands") -> None:
         "says so in their status. Connects as KUBECONFIG says, else as the pod's service account, else as "
         "~/.kube/config.",
     )
+    add_settings(parser)
     add = parser.add_argument
-    in_pod = os.environ.get("POD_NAMESPACE")
-    add(
-        "--namespace",
-        type=_namespace,
-        default=in_pod,
-        required=not in_pod,
-        help="the namespace that the controller runs in, which is never classified; default: POD_NAMESPACE",
-    )
-    add(
-        "--canary-namespace",
-        type=_namespace,
-        default=CANARY,
-        help="where it asks, as a dry run, for a pod that must be refused; default: %(default)s",
-    )
-    add(
-        "--exclude-namespace",
-        type=_namespace,
-        action="append",
-        default=[],
-        dest="excluded",
-        metavar="NAMESPACE",
-        help="leave this namespace alone, as kube-system always is; may be repeated",
-    )
-    add(
-        "--default-classification",
-        type=_classification,
-        metavar="NAME",
-        help="what new namespaces are that nobody classified; default: they stay unclassified",
-    )
-    add(
-        "--default-exclude-selector",
-        type=_selector,
-        action="append",
-        default=[],
-        dest="default_exceptions",
-        metavar="SELECTOR",
-        help="new namespaces with such labels get no default; written as for kubectl get --selector, for example "
-        f"'{EXAMPLE}'; may be repeated: one that is met is enough",
-    )
-    add(
-        "--scheduler",
-        type=_user,
-        action="append",
-        dest="schedulers",
-        metavar="USER",
-        help="who may bind pods to nodes in classified namespaces; may be repeated; default: " + ", ".join(SCHEDULERS),
-    )
     add(
         "--http-address",
         type=_address,
@@ -94,12 +42,6 @@ def add_to(commands: "Commands") -> None:
         default="60",
         metavar="N",
         help="compare and prove everything anew after so many seconds without a change; default: %(default)s",
-    )
-    add(
-        "--reinvocation-policy",
-        choices=("Never", "IfNeeded"),
-        default="Never",
-        help="IfNeeded where other webhooks change the node affinity of pods; default: %(default)s",
     )
     add(
         "--lease-seconds",
@@ -133,15 +75,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         return running.run(
             running.Options(
-                settings=Settings(
-                    own_namespace=options.namespace,
-                    canary_namespace=options.canary_namespace,
-                    excluded_namespaces=("kube-system", *options.excluded),
-                    reinvocation_policy=options.reinvocation_policy,
-                    schedulers=tuple(options.schedulers or SCHEDULERS),
-                    default_classification=options.default_classification or "",
-                    default_exceptions=tuple(options.default_exceptions),
-                ),
+                settings=settings(options),
                 http_host=host,
                 http_port=port,
                 identity=options.identity,
@@ -155,25 +89,6 @@ def run(options: argparse.Namespace) -> int:
     except running.CannotListen as error:
         sys.stderr.write(f"residency controller: --http-address: {error}\n")
     return int(running.Exit.USAGE)
-
-
-def _namespace(text: str) -> str:
-    if not _NAMESPACE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace, such as residency-system")
-    return text
-
-
-def _classification(text: str) -> str:
-    if not _CLASSIFICATION.fullmatch(text) or text.startswith(RESERVED_PREFIX):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a DataClassification, such as nl-depv")
-    return text
-
-
-def _selector(text: str) -> Selector:
-    try:
-        return parse_selector(text)
-    except BadSelector as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> int:
@@ -194,12 +109,6 @@ def _url(text: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
         raise argparse.ArgumentTypeError(f"{text!r} is not the address of an API server, such as https://10.0.0.1:6443")
     return text.rstrip("/")
-
-
-def _user(text: str) -> str:
-    if not text or len(text) > 253 or not text.isprintable() or any(map(str.isspace, text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a user, such as system:kube-scheduler")
-    return text
 
 
 def _identity(text: str) -> str:

@@ -103,9 +103,10 @@ class Reconciler:
         found = _Findings(wanted, proof, done.failed, await self._waiting(done, wanted, proof, labels))
         usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
+        # Before the statuses: once its status is written, the version that was read can no longer be let go.
+        await self._step(done, "deletion", self._release(wanted.entries, usage))
         await self._step(done, "status", self._write_statuses(wanted.entries, standings))
         self._measure(found, standings, labels)
-        await self._step(done, "deletion", self._release(wanted.entries, usage))
         if found.in_force:
             await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
         done.unwell = not all(standing.settled for standing in standings.values())

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from residency.api.countries import COUNTRY_SETS
-from residency.api.names import CLASSIFICATION, ENFORCEMENT, FACT_PREFIX, Code, Fact, Right
+from residency.api.names import BREAK_GLASS, CLASSIFICATION, ENFORCEMENT, FACT_PREFIX, Code, Fact, Right
 from residency.core.requirements import Operator, Requirement
 
 # In bytes, so that with the longest legal names the longest message stays below 1 KB.
@@ -141,6 +141,16 @@ ANNOTATION_CHANGED: Final = (
     "Not changed: {keys} of pod {name} says what it was placed by, and cannot become true afterwards. Fix: "
     "change the template and let "
     "the pod be created again. " + Code.ANNOTATION_CHANGED
+)
+PROTECTED: Final = (
+    "Not allowed to {operation} {kind} {name}: Residency enforces by it, so only its controller ({controller}) may; "
+    "you are {user}. Fix: leave it to the controller, which follows the DataClassifications. Where it has to be (an "
+    "upgrade that changes the CustomResourceDefinition, removing Residency), break the glass: act in the group "
+    + BREAK_GLASS
+    + ", as by kubectl --as=YOU --as-group="
+    + BREAK_GLASS
+    + " --as-group=system:masters. "
+    + Code.PROTECTED
 )
 
 
