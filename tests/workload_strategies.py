@@ -14,13 +14,15 @@ from residency.api.names import (
     PLACED_TERMS,
     PLACED_TOLERATIONS,
     SOVEREIGN,
+    STORAGE_CLASS_ANNOTATION,
     ClassificationName,
     Fact,
 )
 from residency.core.catalogue import allowances
 from residency.core.judge import Catalogue
-from residency.core.placement import ANYWHERE, Alternative, Classification, Placement, Toleration, normalise
+from residency.core.placement import ANYWHERE, Alternative, Classification, Placement, Storage, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
+from residency.core.surroundings import ALL_CLAIMS, Surroundings
 from residency.core.templates import canonical_terms, canonical_tolerations
 from residency.core.workload import PodView
 
@@ -41,6 +43,10 @@ BOUNDS = ("0", "1", "2", "3", "9", "10", "a", "999999999999999999", "99999999999
 NAMES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
 NOT_THERE = "class-unknown"
 NO_NAME = "class\n" * 20
+# The second is long enough to be cut in messages.
+STORAGE_CLASSES = ("nl-disk", f"nl-{'fast' * 24}", "eu-disk", "us-disk")
+DRIVERS = ("secrets-store.csi.k8s.io", "us.csi.example.com")
+CLAIMS = ("data", "old", "older")
 
 
 def _few(strategy: SearchStrategy[Any], least: int, most: int) -> SearchStrategy[list[Any]]:
@@ -124,7 +130,75 @@ def pod_specs(draw: st.DrawFn) -> Json:
         spec["tolerations"] = some
     if draw(st.sampled_from([False] * 30 + [True])):
         spec["nodeName"] = "node-1"
+    if draw(st.integers(0, 2)) == 0:
+        spec["volumes"] = draw(_volumes())
     return spec
+
+
+def _claim_templates(name: str = "") -> SearchStrategy[Json]:
+    """A template for a claim: mostly of some class, seldom of a chosen volume or filled from something."""
+    return claims(name).map(lambda claim: {key: claim[key] for key in ("metadata", "spec") if key in claim})
+
+
+@st.composite
+def claims(draw: st.DrawFn, name: str = "data") -> Json:
+    """A PersistentVolumeClaim as the API server takes it."""
+    metadata: Json = {"name": name} if name else {}
+    resources = {"requests": {"storage": "1Gi"}}
+    spec: Json = {"accessModes": ["ReadWriteOnce"], "resources": resources}
+    chosen = draw(st.sampled_from([*STORAGE_CLASSES, *STORAGE_CLASSES, "", None]))
+    if chosen is not None:
+        spec["storageClassName"] = chosen
+    elif draw(st.booleans()):
+        metadata["annotations"] = {STORAGE_CLASS_ANNOTATION: draw(st.sampled_from([*STORAGE_CLASSES, ""]))}
+    if draw(st.integers(0, 4)) == 0:
+        spec["volumeName"] = draw(st.sampled_from(["pv-1", "pv" * 60]))
+    match draw(st.integers(0, 8)):
+        case 0:
+            spec["dataSourceRef"] = {"kind": "PersistentVolumeClaim", "name": "other"}
+        case 1:
+            spec["dataSource"] = {
+                "apiGroup": "snapshot.storage.k8s.io",
+                "kind": "VolumeSnapshot",
+                "name": draw(st.sampled_from(["snapshot", "s" * 100])),
+            }
+        case 2:
+            spec["dataSourceRef"] = {"apiGroup": "example.com", "kind": "Bucket", "name": "bucket"}
+        case 3:
+            spec["dataSourceRef"] = {"apiGroup": "example.com", "kind": "Line\nend", "name": "bucket"}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+
+
+def _volume_sources() -> SearchStrategy[Json]:
+    """What a volume is; types that stay in the cluster as often as all others."""
+    harmless = st.sampled_from(
+        [
+            {"emptyDir": {}},
+            {"configMap": {"name": "app"}},
+            {"secret": {"secretName": "app"}},
+            {"hostPath": {"path": "/data"}},
+            {"projected": {"sources": []}},
+            {"downwardAPI": {}},
+            {"image": {"reference": "app"}},
+        ]
+    )
+    foreign = st.sampled_from(
+        [
+            {"nfs": {"server": "192.0.2.1", "path": "/"}},
+            {"iscsi": {"targetPortal": "192.0.2.1", "iqn": "iqn.2001-04.com.example:disk", "lun": 0}},
+            {"cephfs": {"monitors": ["192.0.2.1"]}},
+            *({"csi": {"driver": driver}} for driver in DRIVERS),
+        ]
+    )
+    mounted = st.sampled_from([{"persistentVolumeClaim": {"claimName": name}} for name in CLAIMS])
+    ephemeral = _claim_templates().map(lambda claim: {"ephemeral": {"volumeClaimTemplate": claim}})
+    return st.one_of(harmless, harmless, mounted, mounted, ephemeral, foreign)
+
+
+@st.composite
+def _volumes(draw: st.DrawFn) -> list[Json]:
+    sources = draw(st.lists(_volume_sources(), min_size=1, max_size=3))
+    return [{"name": f"volume-{number}"} | source for number, source in enumerate(sources)]
 
 
 def annotations() -> SearchStrategy[str | None]:
@@ -151,6 +225,8 @@ def workloads(draw: st.DrawFn) -> Json:
     if kind in ("Job", "CronJob"):
         template["spec"]["restartPolicy"] = "Never"
     workload: Json = {"apiVersion": version, "kind": kind, "metadata": {"name": "app"}} | wrap(template)
+    if kind == "StatefulSet" and draw(st.booleans()):
+        workload["spec"]["volumeClaimTemplates"] = [draw(_claim_templates("data"))]
     notes: Json = {}
     if draw(st.integers(0, 5)) == 0:
         notes[CLASSIFICATION] = draw(st.sampled_from([*NAMES, NOT_THERE, NO_NAME]))
@@ -230,12 +306,32 @@ def placements(draw: st.DrawFn) -> Placement:
 
 
 @st.composite
+def storages(draw: st.DrawFn) -> Storage | None:
+    """What a resolved classification asks of storage, as often as not nothing."""
+    if draw(st.booleans()):
+        return None
+    classes = tuple(sorted(draw(_few(st.sampled_from(STORAGE_CLASSES), 0, 3))))
+    drivers = tuple(draw(_few(st.sampled_from(DRIVERS), 0, 1)))
+    asked = (Requirement(COUNTRY, Operator.IN, ("NL",)),)
+    return Storage(asked, draw(st.integers(0, 3)) == 0, draw(st.integers(0, 3)) == 0, drivers, classes)
+
+
+@st.composite
+def surroundings(draw: st.DrawFn) -> Surroundings:
+    """What a cluster is like: a default class or none, and claims from before in some of its namespaces."""
+    default = draw(st.sampled_from([*STORAGE_CLASSES, None]))
+    foreign = {f"of-{name}": tuple(draw(_few(st.sampled_from(CLAIMS), 0, 2))) for name in NAMES}
+    return Surroundings(default, foreign | {f"of-{NAMES[0]}": (ALL_CLAIMS,)})
+
+
+@st.composite
 def catalogues(draw: st.DrawFn) -> Catalogue:
     """Twelve resolved classifications."""
-    return {ClassificationName(name): _classification(ClassificationName(name), draw(placements())) for name in NAMES}
+    names = map(ClassificationName, NAMES)
+    return {name: _classification(name, draw(placements()), draw(storages())) for name in names}
 
 
-def _classification(name: ClassificationName, placement: Placement) -> Classification:
+def _classification(name: ClassificationName, placement: Placement, storage: Storage | None) -> Classification:
     return Classification(
-        name, f"Title of {name}", placement, f" Why: Law on {name}, 4.6.", tuple(allowances(placement))
+        name, f"Title of {name}", placement, f" Why: Law on {name}, 4.6.", tuple(allowances(placement)), storage
     )

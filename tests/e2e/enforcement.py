@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from keepalive import Answer, KeepAlive
 from residency.api.names import CANARY, CLASSIFICATION
 from residency.core.judge import Catalogue
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.canary import Seen, canary_pod, seen
 from residency.policy.compile import Settings, compile_policies
 
@@ -33,9 +34,14 @@ def add_namespace(api: KeepAlive, name: str, classification: str | None = None) 
     expect(api.send("PATCH", path, body, "application/apply-patch+yaml"), 200, 201)
 
 
-def enforce(api: KeepAlive, catalogue: Catalogue, namespaces: Iterable[tuple[str, str | None]] = ()) -> str:
+def enforce(
+    api: KeepAlive,
+    catalogue: Catalogue,
+    namespaces: Iterable[tuple[str, str | None]] = (),
+    surroundings: Surroundings = NOTHING_KNOWN,
+) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
-    compiled = compile_policies(catalogue, SETTINGS)
+    compiled = compile_policies(catalogue, SETTINGS, surroundings)
     for item in compiled.objects:
         path = f"/apis/{item['apiVersion']}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
         query = "?fieldManager=tests&force=true"

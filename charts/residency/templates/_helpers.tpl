@@ -42,6 +42,9 @@ A test holds the two together.
 - residency-guard-nodes
 - residency-guard-bindings
 - residency-guard-annotations
+- residency-guard-claims
+- residency-guard-volumes
+- residency-guard-storage-classes
 {{- end }}
 
 {{/* What a schema cannot say of one value, because it concerns two. */}}

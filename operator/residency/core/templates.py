@@ -20,10 +20,12 @@ from residency.core.judge import (
     asks,
     class_fields,
     cross_all,
-    judge_pod,
+    judge_placement,
+    judge_storage,
     missing_tolerations,
 )
 from residency.core.placement import Classification
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.core.workload import (
     TEMPLATE_PATHS,
     Json,
@@ -31,11 +33,19 @@ from residency.core.workload import (
     PodView,
     Term,
     annotation,
+    claim_templates,
     template_of,
 )
 
 
-def judge_workload(kind: str, workload: Json, namespace: str, label: str | None, catalogue: Catalogue) -> Verdict:
+def judge_workload(
+    kind: str,
+    workload: Json,
+    namespace: str,
+    label: str | None,
+    catalogue: Catalogue,
+    surroundings: Surroundings = NOTHING_KNOWN,
+) -> Verdict:
     """Judge a workload of any built-in kind but Pod as somebody applies it.
 
     ``Place`` is only ever said of a DaemonSet, and means: write this into its template.
@@ -50,9 +60,14 @@ def judge_workload(kind: str, workload: Json, namespace: str, label: str | None,
     pod = PodView.from_template(template)
     asked = asks(namespace, label, pod.classification)
     if kind == "DaemonSet":
-        return _judge_daemonset(workload, pod, asked, catalogue)
-    verdict = judge_pod(pod, asked, catalogue, f"{path}.spec")
-    return verdict if isinstance(verdict, Denied) else Untouched()
+        verdict = _judge_daemonset(workload, pod, asked, catalogue)
+    else:
+        verdict = judge_placement(pod, asked, catalogue, f"{path}.spec")
+    if isinstance(verdict, Denied):
+        return verdict
+    claims = claim_templates(kind, workload)
+    refused = judge_storage(pod, asked, catalogue, f"{path}.spec", surroundings, claims)
+    return refused or (verdict if kind == "DaemonSet" else Untouched())
 
 
 def outer_annotation(kind: str, workload: Json) -> str | None:
@@ -85,7 +100,7 @@ def _judge_daemonset(daemonset: Json, pod: PodView, asked: Sequence[Ask], catalo
     own_tolerations = bool(pod.tolerations) and canonical_tolerations(pod.tolerations) != written
     plain = replace(pod, terms=pod.terms if own_terms else None, tolerations=pod.tolerations if own_tolerations else ())
     path = "spec.template.spec"
-    verdict = judge_pod(plain, asked, catalogue, path)
+    verdict = judge_placement(plain, asked, catalogue, path)
     if isinstance(verdict, Denied) or not asked:
         return verdict
     classes = [catalogue[ask.name] for ask in asked]

@@ -7,6 +7,7 @@ from typing import Any
 
 from residency.api.names import PolicyName
 from residency.core.judge import Catalogue
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.bindings import guard_annotations, guard_bindings
 from residency.policy.cel import DoesNotFit
 from residency.policy.classifications import guard_classifications
@@ -14,6 +15,7 @@ from residency.policy.namespaces import guard_namespaces
 from residency.policy.nodes import guard_nodes
 from residency.policy.objects import ANNOTATED, CLASSIFIED, Frame, Settings
 from residency.policy.pods import guard_pods, place_pods
+from residency.policy.storage import guard_claims, guard_storage_classes, guard_volumes
 from residency.policy.templates import guard_templates, place_daemonsets
 from residency.policy.variables import Tables
 
@@ -38,13 +40,15 @@ class CompiledPolicies:
         return sum(len(json.dumps(item)) for item in self.objects)
 
 
-def compile_policies(catalogue: Catalogue, settings: Settings) -> CompiledPolicies:
-    """Compile a catalogue.
+def compile_policies(
+    catalogue: Catalogue, settings: Settings, surroundings: Surroundings = NOTHING_KNOWN
+) -> CompiledPolicies:
+    """Compile a catalogue, for a cluster that is like this.
 
     Raises:
         DoesNotFit: the result is too large for the API server; the message says what would help.
     """
-    tables = Tables.of(catalogue)
+    tables = Tables.of(catalogue, surroundings)
     blank = _objects(tables, catalogue, Frame(settings, revision=""))
     revision = hashlib.sha256(json.dumps(blank, sort_keys=True).encode()).hexdigest()[:12]
     objects = _objects(tables, catalogue, Frame(settings, revision))
@@ -68,6 +72,9 @@ def _objects(tables: Tables, catalogue: Catalogue, frame: Frame) -> list[dict[st
         guard_nodes(frame, catalogue),
         guard_bindings(frame, catalogue),
         guard_annotations(frame),
+        guard_volumes(frame, catalogue),
+        guard_storage_classes(frame, catalogue),
+        guard_claims(frame, tables, names.GUARD_CLAIMS, CLASSIFIED),
         guard_templates(frame, tables, names.GUARD_TEMPLATES, CLASSIFIED),
         guard_templates(frame, tables, names.GUARD_ANNOTATED_TEMPLATES, ANNOTATED),
         guard_pods(frame, tables, names.GUARD_ANNOTATED_PODS, ANNOTATED),

@@ -5,6 +5,7 @@ from residency.policy import denials, patches
 from residency.policy.canary import in_force
 from residency.policy.cel import literal
 from residency.policy.objects import Frame, Pair, Scope, rule
+from residency.policy.storage import ELSEWHERE, storage_denial, storing
 from residency.policy.variables import (
     IMPLICIT,
     TOLERATIONS_OF_SPEC,
@@ -61,9 +62,15 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         *asked(tables),
         *terms(tables, IMPLICIT, to_write=False),
         *admitted(),
+        *storing(tables, scope),
         *denial(tables, path),
+        *storage_denial(tables, path),
     ]
+    admitted_ = "variables.admitted"
     text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
+    if tables.storage is not None:
+        text = f"variables.admitted ? {ELSEWHERE} : {text}"
+        admitted_ = "(variables.admitted && variables.stored)"
     resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
     return frame.validating(
         name,
@@ -73,6 +80,6 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope) -> 
         variables,
         # Not as match conditions, each of which costs as much as the usual judgement. A canary is not admitted: its
         # classification is unknown.
-        f"!({RELEASED}) || ({MIRROR}) || variables.admitted",
+        f"!({RELEASED}) || ({MIRROR}) || {admitted_}",
         f"variables.canary ? {in_force(frame.revision)} : {text}",
     )
