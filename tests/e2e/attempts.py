@@ -45,6 +45,8 @@ class Site:
     unclassified: str
     administrator: KeepAlive
     pipeline: KeepAlive
+    controller: Callable[[], object] = lambda: None
+    """Does what the controller does after a change, where there is one."""
 
     def send(
         self,
@@ -653,6 +655,7 @@ CATALOGUE: Final[Mapping[str, Json]] = {
             "anyOf": [{"countries": ["NL"], "deploymentModels": ["government"]}],
             "tolerations": [{"key": SOVEREIGN, "operator": "Exists"}],
         },
+        "storage": {"classSelector": {"matchLabels": {Fact.COUNTRY: "NL"}}},
     },
     LAX: {"title": "Persoonsgegevens", "nodes": {"anyOf": [{"countrySets": ["eea"]}]}},
 }

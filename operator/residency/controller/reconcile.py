@@ -29,8 +29,10 @@ from residency.controller.catalogue import (
 )
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
+from residency.controller.storage import StorageFound, find_storage
 from residency.controller.workloads import Workloads
 from residency.core.judge import Catalogue
+from residency.core.surroundings import Surroundings
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, not_enforced_yet
@@ -68,7 +70,9 @@ class Reconciler:
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
-    _compiled: tuple[Catalogue, CompiledPolicies] | None = None
+    _storage: StorageFound = field(default_factory=StorageFound)
+    """What the pass under way compiles for."""
+    _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
     _placed_revision: str = ""
     """The revision for which DaemonSets have been looked at."""
 
@@ -86,8 +90,9 @@ class Reconciler:
         done = Pass()
         objects = await self.client.find(CLASSIFICATIONS)
         labels = await self._labels()
+        self._storage = await find_storage(self.client, objects, labels)
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
-        wanted = await asyncio.to_thread(plan, objects, self._compile)
+        wanted = await asyncio.to_thread(plan, objects, self._compile, self._storage.classes)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
         wanted, proof = await self._put_in_force(done, wanted, interrupted)
         if proof is not None and not proof.holds and interrupted():
@@ -139,9 +144,10 @@ class Reconciler:
 
     def _compile(self, catalogue: Catalogue) -> CompiledPolicies:
         """Compile, unless that was just done: most passes are about namespaces and pods."""
-        if self._compiled is None or self._compiled[0] != catalogue:
-            self._compiled = catalogue, compile_policies(catalogue, self.settings)
-        return self._compiled[1]
+        surroundings = self._storage.surroundings(catalogue)
+        if self._compiled is None or self._compiled[:2] != (catalogue, surroundings):
+            self._compiled = catalogue, surroundings, compile_policies(catalogue, self.settings, surroundings)
+        return self._compiled[2]
 
     async def _step(self, done: Pass, step: str, work: Awaitable[T]) -> T | None:
         try:
@@ -174,7 +180,8 @@ class Reconciler:
     ) -> Waiting | None:
         if proof is None or not proof.holds:
             return None
-        return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue))
+        around = self._storage.surroundings(wanted.catalogue)
+        return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue, around))
 
     async def _keep_finalizers(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
