@@ -171,10 +171,10 @@ MOUNTS_ANY_CLAIM: Final = "{path} mounts claim {claim}, and so many claims there
 MOUNTS_TYPE: Final = "{path} is {type}"
 MOUNTS_DRIVER: Final = "{path} is csi of driver {driver}"
 ALLOWS_NEW_VOLUMES: Final = "only volumes that are made for their claim"
-ALLOWS_SOURCES: Final = "only claims and snapshots of the same namespace as data sources"
+ALLOWS_SOURCES: Final = "only claims and snapshots of the same namespace"
 FIX_CLASS: Final = "set storageClassName to one that is allowed"
 FIX_VOLUME_NAME: Final = "leave volumeName out"
-FIX_SOURCE: Final = "fill it from a claim or snapshot of its own namespace"
+FIX_SOURCE: Final = "use one of those as data source, or none"
 FIX_VOLUME: Final = "use a claim, as persistentVolumeClaim or ephemeral"
 FIX_MOUNT: Final = "move its data to a new claim of a class that is allowed"
 
