@@ -305,7 +305,7 @@ STORAGE_ATTEMPTS: Final = (
     Attempt("the older annotation added through the status", annotated_through_status, Code.STORAGE_CLAIM),
     Attempt("a claim that names its volume", claiming(claim(volumeName="chosen")), Code.STORAGE_CLAIM),
     Attempt("a claim from before that is told its volume", chosen_later, Code.STORAGE_CLAIM),
-    Attempt("the same by a namesake of the binder", forged_binder, Code.STORAGE_CLAIM),
+    Attempt("a claim told its volume by a namesake of the binder", forged_binder, Code.STORAGE_CLAIM),
     Attempt("a claim filled from a bucket", claiming(claim(dataSourceRef=BUCKET)), Code.STORAGE_CLAIM),
     Attempt("an inline nfs volume", mounting(NFS), Code.VOLUME),
     Attempt("an inline csi volume", mounting(CSI), Code.VOLUME),
