@@ -51,7 +51,7 @@ test-e2e: $(STAMP) ## Run the tests on a real control plane
 
 test-deep: $(STAMP) ## Compare judge and policies on 100,000 generated workloads (half an hour)
 	@$(PY) -m controlplane build
-	@RESIDENCY_JUDGE_PODS=70000 RESIDENCY_JUDGE_WORKLOADS=30000 $(PY) -m pytest -s tests/e2e/test_one_judge.py
+	@RESIDENCY_JUDGE_PODS=70000 RESIDENCY_JUDGE_WORKLOADS=30000 RESIDENCY_JUDGE_CLAIMS=10000 $(PY) -m pytest -s tests/e2e/test_one_judge.py
 
 lint: lint-python lint-chart ## Check style, types, import layers and the chart
 

@@ -279,6 +279,14 @@ def made_anew(site: Site) -> bool:
     return True
 
 
+def other_topology(site: Site) -> bool:
+    """Let a StorageClass that is allowed make its volumes in another zone."""
+    zone = {"matchLabelExpressions": [{"key": "topology.kubernetes.io/zone", "values": ["us-east-1a"]}]}
+    made = site.send("PATCH", f"{CLASSES}/{NL_DISK}", {"allowedTopologies": [zone]}, MERGE)
+    site.send("PATCH", f"{CLASSES}/{NL_DISK}", {"allowedTopologies": None}, MERGE)
+    return "allowedTopologies" in made
+
+
 def forged_binder(site: Site) -> bool:
     """A ServiceAccount called as Kubernetes' own binder, in another namespace."""
     claims = CLAIMS.replace("{ns}", site.unclassified)
@@ -328,6 +336,7 @@ STORAGE_ATTEMPTS: Final = (
     Attempt("facts stated of a StorageClass", claiming_facts("PATCH"), Code.NODE_FACTS),
     Attempt("a StorageClass made with facts", claiming_facts("POST"), Code.NODE_FACTS),
     Attempt("a StorageClass made anew under a name that is allowed", made_anew, Code.NODE_FACTS),
+    Attempt("a StorageClass that is allowed given another zone", other_topology, Code.NODE_FACTS),
     Attempt(
         "a namespace moved to where storage is free", relabelling("PATCH", "", MERGE, UNSTORED), Code.DECLASSIFICATION
     ),

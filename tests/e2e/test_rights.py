@@ -144,8 +144,16 @@ def test_a_name_that_is_allowed_needs_it_too_and_others_do_not(cluster: ControlP
         assert f"developer may not make StorageClass {NL_DISK}" in refused.message
         labels = {"metadata": {"labels": {"team": "platform"}}}
         expect(api.send("PATCH", f"{CLASSES}/plain", labels, "application/merge-patch+json"), 200)
+    options = {"mountOptions": ["ro"]}
     with KeepAlive(cluster.user_kubeconfig("attestor")) as api:
         expect(api.send("POST", CLASSES, storage_class(NL_DISK)), 201)
+    with KeepAlive(cluster.user_kubeconfig("developer")) as api:
+        path = f"{CLASSES}/{NL_DISK}"
+        refused = expect(api.send("PATCH", path, options, "application/merge-patch+json"), 403)
+        assert f"may not change the topologies or mount options of StorageClass {NL_DISK}" in refused.message
+        expandable = {"allowVolumeExpansion": True}
+        expect(api.send("PATCH", path, expandable, "application/merge-patch+json"), 200)
+        expect(api.send("PATCH", f"{CLASSES}/plain", options, "application/merge-patch+json"), 200)
 
 
 def bound_volume(name: str, storage_class: str) -> dict[str, object]:

@@ -299,20 +299,24 @@ def guard_volumes(frame: Frame, catalogue: Catalogue) -> Pair:
 def guard_storage_classes(frame: Frame, catalogue: Catalogue) -> Pair:
     """Refuse to set, change or take away a fact of a StorageClass without the right to attest.
 
-    Nor may one be made anew whose name is allowed already: what is compiled are names.
+    Nor may one be made anew whose name is allowed already, since what is compiled are names, nor be changed in what
+    Kubernetes lets change of it and says where its volumes are.
     """
     stored = [c.storage for c in catalogue.values() if c.storage is not None]
     facts = sorted({*map(str, Fact), *(requirement.key for s in stored for requirement in s.requirements)})
     allowed = sorted({name for storage in stored for name in storage.classes})
     new, old = "object.metadata.?labels[?k]", "oldObject.metadata.?labels[?k]"
     changed = f'(request.operation == "CREATE" ? {new}.hasValue() : {new} != {old})'
-    again = f'(request.operation == "CREATE" && object.metadata.?name.orValue("") in {literal(allowed)})'
+    moved = " || ".join(f"object.?{field} != oldObject.?{field}" for field in ("allowedTopologies", "mountOptions"))
+    known = f'object.metadata.?name.orValue("") in {literal(allowed)}'
+    again = f'({known} && (request.operation == "CREATE" || {moved}))'
     right = literal(str(Right.ATTEST))
     may = f'authorizer.group("storage.k8s.io").resource("storageclasses").name(object.metadata.name).check({right})'
     first = rules.cut("variables.changed[0]")
+    several = '(variables.changed.size() == 1 ? "" : " and others")'
     shown = (
-        f'variables.changed.size() == 0 ? "make" : "set " + {first} + '
-        '(variables.changed.size() == 1 ? "" : " and others") + " of"'
+        f'variables.changed.size() > 0 ? "set " + {first} + {several} + " of" : '
+        'request.operation == "CREATE" ? "make" : "change the topologies or mount options of"'
     )
     text = message(
         messages.STORAGE_FACTS,
