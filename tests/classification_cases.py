@@ -63,6 +63,21 @@ def _toleration(**fields: Any) -> Json:
     return _with(nodes={"tolerations": [fields]})
 
 
+def _storage(**fields: Any) -> Json:
+    return _with(storage={"classSelector": {"matchLabels": {"disk": "nl"}}, **fields})
+
+
+def _class_selector(**fields: Any) -> Json:
+    return _with(storage={"classSelector": fields})
+
+
+def _class_expression(**fields: Any) -> Json:
+    return _class_selector(matchExpressions=[{"key": "disk", **fields}])
+
+
+_STORAGE: Final = "spec.storage"
+_CLASS_SELECTOR: Final = f"{_STORAGE}.classSelector"
+_CLASS_EXPRESSION: Final = f"{_CLASS_SELECTOR}.matchExpressions[0]"
 _ALTERNATIVE: Final = "spec.nodes.anyOf[0]"
 _EXPRESSION: Final = f"{_ALTERNATIVE}.matchExpressions[0]"
 _TOLERATION: Final = "spec.nodes.tolerations[0]"
@@ -81,6 +96,12 @@ VALID: Final = (
     Valid("an address may have a port", _with(references=[{"title": "A", "url": "http://[::1]:8080"}])),
     Valid("empty references and includes say nothing", _with(references=[], includes=[])),
     Valid("others may be included", _with(includes=["eu-gdpr", "nl-openbaar"])),
+    Valid("StorageClasses by their labels", _class_selector(matchLabels={f"{FACT}/country": "NL", "disk": "ssd"})),
+    Valid("StorageClasses by expressions", _class_expression(operator="In", values=["nl", "de"])),
+    Valid("StorageClasses that have a label", _class_expression(operator="Exists")),
+    Valid("both exceptions for storage", _storage(allow=["StaticVolumes", "DataSources"])),
+    Valid("neither exception and no driver", _storage(allow=[], inlineDrivers=[])),
+    Valid("eight CSI drivers", _storage(inlineDrivers=[f"driver-{n}.csi.example.com" for n in range(8)])),
     Valid(
         "an alternative may make every kind of demand",
         _alternative(
@@ -127,6 +148,7 @@ VALID: Final = (
 )
 
 _REQUIRED: Final = "required"
+_CLASSES_DEMAND: Final = "must have matchLabels or matchExpressions; leave storage out when nothing is demanded"
 _ONE_LINE: Final = "must be one line of text"
 _DISTINCT: Final = "write each item once"
 _TWO_LETTERS: Final = "write two capital letters, such as NL, DE or CH"
@@ -604,4 +626,77 @@ INVALID: Final = (
         "spec.nodes.tolerations",
         "at most 8 item",
     ),
+    # storage
+    Invalid("storage says which classes", _with(storage={}), _CLASS_SELECTOR, _REQUIRED),
+    Invalid("a class selector demands something", _class_selector(), _CLASS_SELECTOR, _CLASSES_DEMAND),
+    Invalid(
+        "a class selector of empty parts demands nothing",
+        _class_selector(matchLabels={}, matchExpressions=[]),
+        _CLASS_SELECTOR,
+        _CLASSES_DEMAND,
+    ),
+    Invalid(
+        "a class selector has matchLabels and matchExpressions only",
+        _class_selector(matchLabels={"disk": "nl"}, matchFields=[]),
+        f"{_CLASS_SELECTOR}.matchFields",
+        "unknown field",
+    ),
+    Invalid(
+        "at most 8 labels of a class",
+        _class_selector(matchLabels={f"k{n}": "v" for n in range(9)}),
+        f"{_CLASS_SELECTOR}.matchLabels",
+        "at most 8 item",
+        "8 items",
+    ),
+    Invalid(
+        "a class is not chosen by what it lacks",
+        _class_expression(operator="NotIn", values=["us"]),
+        f"{_CLASS_EXPRESSION}.operator",
+        "Exists",
+    ),
+    Invalid(
+        "In of a class names a value",
+        _class_expression(operator="In"),
+        f"{_CLASS_EXPRESSION}.values",
+        "must name at least one value when the operator is In",
+    ),
+    Invalid(
+        "Exists of a class names none",
+        _class_expression(operator="Exists", values=["a"]),
+        f"{_CLASS_EXPRESSION}.values",
+        "must be left out when the operator is Exists",
+    ),
+    Invalid(
+        "the label of a class must be a key",
+        _class_selector(matchExpressions=[{"key": "a b", "operator": "Exists"}]),
+        f"{_CLASS_EXPRESSION}.key",
+        "must be the key of a label, such as residency",
+    ),
+    Invalid(
+        "a label's value of a class must be one",
+        _class_expression(operator="In", values=["a b"]),
+        f"{_CLASS_EXPRESSION}.values[0]",
+        _LABEL_VALUE,
+    ),
+    Invalid("an exception for storage is known", _storage(allow=["Anything"]), f"{_STORAGE}.allow[0]", "DataSources"),
+    Invalid(
+        "an exception for storage is written once",
+        _storage(allow=["DataSources", "DataSources"]),
+        f"{_STORAGE}.allow",
+        _DISTINCT,
+    ),
+    Invalid(
+        "a driver must be a name",
+        _storage(inlineDrivers=["Secrets Store"]),
+        f"{_STORAGE}.inlineDrivers[0]",
+        "must be the name of a CSI driver, such as secrets-store.csi.k8s.io",
+    ),
+    Invalid("a driver's name must fit", _storage(inlineDrivers=["d" * 64]), f"{_STORAGE}.inlineDrivers[0]", "63"),
+    Invalid(
+        "at most 8 drivers",
+        _storage(inlineDrivers=[f"d{n}" for n in range(9)]),
+        f"{_STORAGE}.inlineDrivers",
+        "at most 8 item",
+    ),
+    Invalid("a driver is written once", _storage(inlineDrivers=["a", "a"]), f"{_STORAGE}.inlineDrivers", _DISTINCT),
 )

@@ -5,7 +5,7 @@ comparison of judge and policies finds is written as such a case, ready for ``go
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,10 @@ import yaml
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import CLASSIFICATION, ENFORCEMENT, ClassificationName, Code, Mode
 from residency.core.catalogue import resolve
-from residency.core.judge import Catalogue, Denied, Place, Untouched, Verdict, asks, in_mode, judge_pod
+from residency.core.judge import Catalogue, Denied, Place, Untouched, Verdict, asks, in_mode, judge_claim, judge_pod
 from residency.core.placement import Classification, Toleration
+from residency.core.storage import CLAIM, ClaimView, StorageClass, with_classes
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.core.templates import judge_workload, outer_annotation
 from residency.core.workload import PodView, annotation, template_of
 
@@ -34,15 +36,35 @@ def resolved(specs: Specs) -> Catalogue:
     return {name: found for name, found in resolve(parsed).items() if isinstance(found, Classification)}
 
 
+def in_force(specs: Specs, cluster: Json) -> Catalogue:
+    """The same for a cluster with these StorageClasses."""
+    classes = [StorageClass(name, labels) for name, labels in cluster.get("storageClasses", {}).items()]
+    return {name: with_classes(found, classes) for name, found in resolved(specs).items()}
+
+
+def around(cluster: Json) -> Surroundings:
+    """What policies are compiled for; namespaces may be lowered to any mode."""
+    foreign = {namespace: tuple(names) for namespace, names in cluster.get("foreignClaims", {}).items()}
+    return Surroundings(cluster.get("defaultClass"), foreign, frozenset({Mode.WARN, Mode.AUDIT}))
+
+
 def judge(
-    thing: Json, namespace: str, labels: Mapping[str, str], catalogue: Catalogue, mode: Mode = Mode.ENFORCE
+    thing: Json,
+    namespace: str,
+    labels: Mapping[str, str],
+    catalogue: Catalogue,
+    mode: Mode = Mode.ENFORCE,
+    surroundings: Surroundings = NOTHING_KNOWN,
 ) -> Verdict:
-    """What the judge says of a pod or a workload in a namespace with these labels."""
+    """What the judge says of a pod, a workload or a claim in a namespace with these labels."""
     kind, label, enforcement = thing["kind"], labels.get(CLASSIFICATION), labels.get(ENFORCEMENT)
+    if kind == CLAIM:
+        asked = in_mode(mode, asks(namespace, label, None, enforcement), catalogue)
+        return judge_claim(ClaimView.from_claim(thing), asked, catalogue) or Untouched()
     if kind == "Pod":
         asked = in_mode(mode, asks(namespace, label, annotation(thing), enforcement), catalogue)
-        return judge_pod(PodView.from_template(thing), asked, catalogue)
-    return judge_workload(kind, thing, namespace, label, catalogue, enforcement, mode)
+        return judge_pod(PodView.from_template(thing), asked, catalogue, surroundings=surroundings)
+    return judge_workload(kind, thing, namespace, label, catalogue, enforcement, mode, surroundings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +78,26 @@ class Case:
     labels: Mapping[str, str]
     object: Json
     verdict: Verdict
+    cluster: Json = field(default_factory=dict)
+    """Its ``storageClasses`` (labels by name), its ``defaultClass``, and ``foreignClaims`` by namespace."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is in force."""
+        return in_force(self.specs, self.cluster)
 
     def judged(self) -> Verdict:
         """What the judge says today."""
-        return judge(self.object, self.namespace, self.labels, resolved(self.specs))
+        known = around(self.cluster)
+        return judge(self.object, self.namespace, self.labels, self.catalogue, surroundings=known)
 
     def restricted(self) -> "Case":
         """The same with no classification but those that its verdict can depend on."""
         kind = self.object["kind"]
         asked = (
             self.labels.get(CLASSIFICATION),
-            annotation(template_of(kind, self.object) or {}),
-            outer_annotation(kind, self.object),
+            *(() if kind == CLAIM else (annotation(template_of(kind, self.object) or {}),)),
+            *(() if kind == CLAIM else (outer_annotation(kind, self.object),)),
         )
         needed: dict[str, None] = {}
         to_see = [name for name in asked if name is not None and name in self.specs]
@@ -84,6 +114,7 @@ class Case:
             "name": self.name,
             "why": self.why,
             "catalogue": dict(self.specs),
+            **({"cluster": self.cluster} if self.cluster else {}),
             "namespace": {"name": self.namespace, "labels": dict(self.labels)},
             "object": self.object,
             "verdict": _write(self.verdict),
@@ -146,6 +177,7 @@ def read(text: str) -> Iterator[Case]:
             labels=namespace.get("labels", {}),
             object=item["object"],
             verdict=_read_verdict(item["verdict"]),
+            cluster=item.get("cluster", {}),
         )
 
 

@@ -120,6 +120,32 @@ def _tolerations(draw: st.DrawFn) -> Json:
     return toleration
 
 
+_CLASS_KEYS: Final = st.sampled_from([Fact.COUNTRY.value, "disk", "example.com/tier"])
+
+
+@st.composite
+def _class_expressions(draw: st.DrawFn) -> Json:
+    expression: Json = {"key": draw(_CLASS_KEYS), "operator": draw(st.sampled_from(["In", "Exists"]))}
+    if expression["operator"] == "In":
+        expression["values"] = draw(_some(st.sampled_from(_OWN_VALUES), 4))
+    return expression
+
+
+def _storages() -> SearchStrategy[Json]:
+    selector = _object(
+        {},
+        matchLabels=st.dictionaries(_CLASS_KEYS, st.sampled_from(_OWN_VALUES), min_size=1, max_size=3),
+        matchExpressions=st.lists(_class_expressions(), min_size=1, max_size=3),
+    ).filter(bool)
+    return _object(
+        {"classSelector": selector},
+        allow=st.lists(st.sampled_from(["StaticVolumes", "DataSources"]), max_size=2, unique=True),
+        inlineDrivers=st.lists(
+            st.sampled_from(["secrets-store.csi.k8s.io", "csi.example.com"]), max_size=2, unique=True
+        ),
+    )
+
+
 def _identity(toleration: Json) -> tuple[str, ...]:
     equal_by_default = {"operator": "Equal", **toleration}
     return tuple(equal_by_default.get(field, "") for field in ("key", "operator", "value", "effect"))
@@ -142,6 +168,7 @@ def specs(included: SearchStrategy[str] | None = None) -> SearchStrategy[Json]:
         references=st.lists(reference, max_size=3),
         includes=st.lists(included or st.sampled_from(NAMES), max_size=3, unique=True),
         nodes=nodes,
+        storage=_storages(),
     )
 
 

@@ -19,11 +19,13 @@ from residency.api.names import (
     PLACED_TERMS,
     PLACED_TOLERATIONS,
     SOVEREIGN,
+    STORAGE_CLASS_ANNOTATION,
     ClassificationName,
     Fact,
 )
-from residency.core.placement import ANYWHERE, Alternative, Placement, Toleration, normalise
+from residency.core.placement import ANYWHERE, Alternative, Placement, Storage, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
+from residency.core.surroundings import ALL_CLAIMS
 from residency.core.templates import canonical_terms, canonical_tolerations
 from residency.core.workload import PodView, Term, template_of
 
@@ -44,6 +46,16 @@ BOUNDS = ("0", "1", "2", "3", "9", "10", "a", "999999999999999999", "99999999999
 NAMES = tuple(f"class-{letter}" for letter in "abcdefghijkl")
 NOT_THERE = "class-unknown"
 NO_NAME = "class\n" * 20
+# The second is long enough to be cut in messages.
+STORAGE_CLASSES = {
+    "nl-disk": {COUNTRY: "NL"},
+    f"nl-{'fast' * 24}": {COUNTRY: "NL", "example.com/tier": "fast"},
+    "eu-disk": {COUNTRY: "DE"},
+    "us-disk": {COUNTRY: "US"},
+    "unlabelled": {},
+}
+DRIVERS = ("secrets-store.csi.k8s.io", "us.csi.example.com")
+CLAIMS = ("data", "old", "older")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -123,8 +135,20 @@ _VOLUMES: list[Json] = [
     {"hostPath": {"path": "/var/log", "type": "Directory"}},
     {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
     {"projected": {"sources": [{"configMap": {"name": "authority"}}, {"secret": {"name": "token"}}]}},
+    {"image": {"reference": "registry.example/model"}},
     {"nfs": {"server": "files.example", "path": "/"}},
+    {"iscsi": {"targetPortal": "192.0.2.1", "iqn": "iqn.2001-04.com.example:disk", "lun": 0}},
+    {"cephfs": {"monitors": ["192.0.2.1"]}},
     {"csi": {"driver": "secrets.example"}},
+    *({"csi": {"driver": driver}} for driver in DRIVERS),
+    *({"persistentVolumeClaim": {"claimName": name}} for name in CLAIMS),
+]
+_SOURCES: list[Json] = [
+    {"dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "other"}},
+    {"dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "snapshot"}},
+    {"dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s" * 100}},
+    {"dataSourceRef": {"apiGroup": "example.com", "kind": "Bucket", "name": "bucket"}},
+    {"dataSourceRef": {"apiGroup": "example.com", "kind": "Line\nend", "name": "bucket"}},
 ]
 _COMMON: list[Json] = [
     {"terminationGracePeriodSeconds": 0, "securityContext": {"runAsNonRoot": True, "runAsUser": 1000}},
@@ -204,7 +228,38 @@ def pod_specs(draw: st.DrawFn, known: Sequence[Placement] = ()) -> Json:
         spec["tolerations"] = some
     if _seldom(draw, 31):
         spec["nodeName"] = "node-1"
+    if _seldom(draw, 4):
+        spec["volumes"] = draw(_volumes())
     return spec
+
+
+@st.composite
+def claims(draw: st.DrawFn, name: str = "data") -> Json:
+    """A PersistentVolumeClaim as the API server takes it: mostly of some class, seldom of a chosen volume."""
+    metadata: Json = {"name": name} if name else {}
+    spec: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    chosen = draw(st.sampled_from([*STORAGE_CLASSES, *STORAGE_CLASSES, "not-there", "", None, None]))
+    if chosen is not None:
+        spec["storageClassName"] = chosen
+    if _seldom(draw, 2 if chosen is None else 10):
+        metadata["annotations"] = {STORAGE_CLASS_ANNOTATION: draw(st.sampled_from([*STORAGE_CLASSES, ""]))}
+    if _seldom(draw, 5):
+        spec["volumeName"] = draw(st.sampled_from(["pv-1", "pv" * 60]))
+    if _seldom(draw, 3):
+        spec |= draw(st.sampled_from(_SOURCES))
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+
+
+def _claim_templates(name: str = "") -> SearchStrategy[Json]:
+    return claims(name).map(lambda claim: {key: claim[key] for key in ("metadata", "spec")})
+
+
+@st.composite
+def _volumes(draw: st.DrawFn) -> list[Json]:
+    sources = draw(st.lists(st.sampled_from(_VOLUMES), max_size=2))
+    if not sources or _seldom(draw, 3):
+        sources.append({"ephemeral": {"volumeClaimTemplate": draw(_claim_templates())}})
+    return [{"name": f"volume-{number}"} | source for number, source in enumerate(sources)]
 
 
 def annotations() -> SearchStrategy[str | None]:
@@ -238,6 +293,8 @@ def workloads(draw: st.DrawFn, known: Sequence[Placement] = ()) -> Json:
     workload: Json = {"apiVersion": version, "kind": kind, "metadata": {"name": "app"}} | wrap(template)
     if kind in ("Job", "CronJob"):
         template["spec"]["restartPolicy"] = "Never"
+    if kind == "StatefulSet" and _seldom(draw, 2):
+        workload["spec"]["volumeClaimTemplates"] = [draw(_claim_templates("data"))]
     if kind == "CronJob" and notes and draw(st.booleans()):
         workload["spec"]["jobTemplate"]["metadata"] = {"annotations": notes}
     elif notes:
@@ -320,6 +377,17 @@ def _sensible(requirement: Requirement) -> bool:
 
 
 @st.composite
+def storages(draw: st.DrawFn) -> Storage | None:
+    """What a resolved classification asks of storage, as often as not nothing."""
+    if draw(st.booleans()):
+        return None
+    some = draw(st.lists(st.sampled_from(list(STORAGE_CLASSES)), max_size=3, unique=True))
+    drivers = tuple(draw(st.lists(st.sampled_from(DRIVERS), max_size=1)))
+    asked = (Requirement(COUNTRY, Operator.IN, ("NL",)),)
+    return Storage(asked, _seldom(draw, 4), _seldom(draw, 4), drivers, tuple(sorted(some)))
+
+
+@st.composite
 def placements(draw: st.DrawFn) -> Placement:
     """What a resolved classification asks: one to four alternatives, now and then nothing."""
     if draw(st.integers(0, 15)) == 0:
@@ -391,7 +459,37 @@ def _specs(draw: st.DrawFn, name: str, others: Sequence[str]) -> Json:
     if needed:
         nodes["tolerations"] = needed
     mode: Json = {"mode": draw(st.sampled_from(["Warn", "Audit"]))} if _seldom(draw, 6) else {}
-    return spec | mode | ({"nodes": nodes} if nodes else {})
+    storage: Json = {"storage": draw(_storage_specs())} if _seldom(draw, 2) else {}
+    return spec | mode | storage | ({"nodes": nodes} if nodes else {})
+
+
+@st.composite
+def _storage_specs(draw: st.DrawFn) -> Json:
+    exists = {"key": COUNTRY, "operator": "Exists"}
+    selectors: list[Json] = [
+        {"matchLabels": {COUNTRY: "NL"}},
+        {"matchLabels": {COUNTRY: "NL", "example.com/tier": "fast"}},
+        {"matchLabels": {COUNTRY: "BE"}},
+        {"matchExpressions": [{"key": COUNTRY, "operator": "In", "values": ["NL", "DE"]}]},
+        {"matchExpressions": [exists]},
+        {"matchLabels": {"example.com/tier": "fast"}, "matchExpressions": [exists]},
+    ]
+    spec: Json = {"classSelector": draw(st.sampled_from(selectors))}
+    allowed = [exception for exception in ("StaticVolumes", "DataSources") if _seldom(draw, 4)]
+    drivers = [draw(st.sampled_from(DRIVERS))] if _seldom(draw, 3) else []
+    return spec | ({"allow": allowed} if allowed else {}) | ({"inlineDrivers": drivers} if drivers else {})
+
+
+@st.composite
+def clusters(draw: st.DrawFn, namespaces: Sequence[str] = ()) -> Json:
+    """What a cluster is like, as golden cases say it: StorageClasses, and claims from before in some namespaces."""
+    cluster: Json = {"storageClasses": STORAGE_CLASSES}
+    default = draw(st.sampled_from([*STORAGE_CLASSES, None]))
+    if default is not None:
+        cluster["defaultClass"] = default
+    some = st.sampled_from([[], ["old"], ["old", "older"], [ALL_CLAIMS]])
+    foreign = {namespace: draw(some) for namespace in namespaces}
+    return cluster | {"foreignClaims": {namespace: names for namespace, names in foreign.items() if names}}
 
 
 @st.composite
@@ -401,7 +499,7 @@ def catalogues(draw: st.DrawFn) -> dict[str, Json]:
     for name in NAMES:
         spec = draw(_specs(name, tuple(specs)))
         # What contradicts itself goes one by one: a classification that is nowhere in force would tell nothing.
-        for part in ("", "includes", "nodes"):
+        for part in ("", "includes", "nodes", "storage"):
             spec.pop(part, None)
             if ClassificationName(name) in resolved(specs | {name: spec}):
                 break

@@ -15,6 +15,7 @@ _AT_ONCE: Final = 4
 _PATHS: Final = {
     "Namespace": "/api/v1/namespaces/{name}",
     "Pod": "/api/v1/namespaces/{namespace}/pods/{name}",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
     "StatefulSet": "/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}",
     "DaemonSet": "/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}",

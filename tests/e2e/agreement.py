@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from e2e.enforcement import expect
-from golden import Case, judge, resolved
+from golden import Case, around, judge
 from keepalive import Answer, KeepAlive
 from residency.api.names import PLACED_TOLERATIONS, Code, Mode
 from residency.core.judge import Denied, Place, Untouched, Verdict
+from residency.core.storage import CLAIM
 from residency.core.templates import canonical_tolerations
 from residency.core.workload import PodToleration, PodView, template_of
 from workload_strategies import RESOURCES
@@ -23,6 +24,7 @@ from workload_strategies import RESOURCES
 Json = dict[str, Any]
 
 PODS: Final = int(os.environ.get("RESIDENCY_JUDGE_PODS", "3400"))
+CLAIMS: Final = int(os.environ.get("RESIDENCY_JUDGE_CLAIMS", "600"))
 WORKLOADS: Final = int(os.environ.get("RESIDENCY_JUDGE_WORKLOADS", "1600"))
 SEED: Final = int(os.environ.get("RESIDENCY_JUDGE_SEED", "20261123"))
 ROUNDS: Final = max(4, (PODS + WORKLOADS) // 2500)
@@ -51,8 +53,9 @@ _DEFAULTS = tuple(
 def settings_line() -> str:
     """What is compared, and how to have the same again."""
     return (
-        f"one judge: {PODS} pods and {WORKLOADS} workloads under {ROUNDS} catalogues, RESIDENCY_JUDGE_SEED={SEED} "
-        f"RESIDENCY_JUDGE_PODS={PODS} RESIDENCY_JUDGE_WORKLOADS={WORKLOADS}"
+        f"one judge: {PODS} pods, {WORKLOADS} workloads and {CLAIMS} claims under {ROUNDS} catalogues, "
+        f"RESIDENCY_JUDGE_SEED={SEED} RESIDENCY_JUDGE_PODS={PODS} RESIDENCY_JUDGE_WORKLOADS={WORKLOADS} "
+        f"RESIDENCY_JUDGE_CLAIMS={CLAIMS}"
     )
 
 
@@ -82,7 +85,7 @@ class Tally:
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now
             done = self.verdicts.total()
-            say(f"one judge: {done} of {PODS + WORKLOADS} compared in {now - self._started:.0f} s")
+            say(f"one judge: {done} of {PODS + WORKLOADS + CLAIMS} compared in {now - self._started:.0f} s")
 
     def lines(self) -> Iterator[str]:
         """What was compared, for the end of a run."""
@@ -108,7 +111,7 @@ _SHORTFALLS = {"reaches beyond": "terms", "lacks": "tolerations"}
 
 def branch(kind: str, verdict: Verdict) -> str:
     """A verdict and the reason for it, as finely as messages and placements tell."""
-    subject = kind if kind in ("Pod", "DaemonSet") else "template"
+    subject = kind if kind in ("Pod", "DaemonSet", CLAIM) else "template"
     match verdict:
         case Denied(code=code, message=message):
             reasons = _CONTRADICTIONS if code is Code.CONTRADICTION else _SHORTFALLS
@@ -121,10 +124,13 @@ def branch(kind: str, verdict: Verdict) -> str:
     return f"{subject} Untouched"
 
 
+_OTHERS: Final = {"Pod": "api/v1/namespaces/{}/pods", CLAIM: "api/v1/namespaces/{}/persistentvolumeclaims"}
+
+
 def send(api: KeepAlive, case: Case) -> Answer:
     """Have the API server judge the object of a case."""
     kind = case.object["kind"]
-    collection = "api/v1/namespaces/{}/pods" if kind == "Pod" else RESOURCES[kind]
+    collection = (RESOURCES | _OTHERS)[kind]
     return api.send("POST", f"/{collection.format(case.namespace)}?dryRun=All", case.object)
 
 
@@ -138,6 +144,8 @@ def agree(case: Case, answer: Answer) -> None:
         assert "\n" not in verdict.message
         return
     expect(answer, 201)
+    if kind == CLAIM:
+        return
     before, after = _view(kind, sent), _view(kind, answer.body)
     if isinstance(verdict, Untouched):
         assert after == before
@@ -178,10 +186,10 @@ def agree_in_lower_modes(case: Case, answer: Answer, log: AuditLog) -> Iterator[
     if answer.status != 201:
         return
     warnings = [warning.replace('\\"', '"') for warning in answer.warnings if "residency-" in warning]
-    catalogue = resolved(case.specs)
+    catalogue, known = case.catalogue, around(case.cluster)
     told = 0
     for mode in (Mode.WARN, Mode.AUDIT):
-        verdict = judge(answer.body, case.namespace, case.labels, catalogue, mode)
+        verdict = judge(answer.body, case.namespace, case.labels, catalogue, mode, known)
         if isinstance(verdict, Denied):
             told += 1
             assert json.dumps(verdict.message, ensure_ascii=False)[1:-1] in noted
@@ -238,6 +246,8 @@ class Differences:
 
 
 def _placement(case: Case, body: Mapping[str, Any]) -> str:
+    if case.object["kind"] == CLAIM:
+        return "admitted"
     view = _view(case.object["kind"], dict(body))
     terms = None if view.terms is None else [term.to_dict() for term in view.terms]
     return f"nodeSelectorTerms {terms}, tolerations {canonical_tolerations(view.tolerations)!r}"

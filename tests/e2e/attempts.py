@@ -47,6 +47,8 @@ class Site:
     pipeline: KeepAlive
     changing: Callable[[], Iterator[None]]
     """Changes the classifications there and back, policy by policy; on a bare cluster nothing changes meanwhile."""
+    controller: Callable[[], object]
+    """Does what the controller does after a change, where there is one."""
 
     def send(
         self,
@@ -681,6 +683,7 @@ CATALOGUE: Final[Mapping[str, Json]] = {
             "anyOf": [{"countries": ["NL"], "deploymentModels": ["government"]}],
             "tolerations": [{"key": SOVEREIGN, "operator": "Exists"}],
         },
+        "storage": {"classSelector": {"matchLabels": {Fact.COUNTRY: "NL"}}},
     },
     LAX: {"title": "Persoonsgegevens", "nodes": {"anyOf": [{"countrySets": ["eea"]}]}},
 }

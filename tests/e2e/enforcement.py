@@ -7,8 +7,9 @@ from typing import Any
 from keepalive import Answer, KeepAlive
 from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT
 from residency.core.judge import Catalogue
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.canary import Seen, canary_pod, seen
-from residency.policy.compile import Settings, Surroundings, compile_policies
+from residency.policy.compile import Settings, compile_policies
 
 SETTINGS = Settings(own_namespace="residency-system", canary_namespace="residency-canary")
 PLURALS = {
@@ -48,7 +49,7 @@ def enforce(
     api: KeepAlive,
     catalogue: Catalogue,
     namespaces: Iterable[tuple[str, str | None]] = (),
-    surroundings: Surroundings = Surroundings(),  # noqa: B008 (it is frozen)
+    surroundings: Surroundings = NOTHING_KNOWN,
     settings: Settings = SETTINGS,
 ) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""

@@ -14,17 +14,21 @@ import pytest
 from controlplane import DEFAULT_POOLS, ControlPlane
 from e2e.attempts import ATTEMPTS, CATALOGUE, PIPELINE, STRICT, Attempt, Refused, Site
 from e2e.enforcement import SETTINGS, applying, enforce, expect
+from e2e.storage_attempts import CLASSES, STORAGE_ATTEMPTS, STORAGE_CLASSES, UNSTORED
 from keepalive import KeepAlive
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import CLASSIFICATION, ClassificationName
 from residency.core.catalogue import resolve
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification
+from residency.core.storage import StorageClass, default_class, foreign_claims, with_classes
+from residency.core.surroundings import Surroundings
 from residency.policy.compile import compile_policies
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 VERBS = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
-BY_NAME = [pytest.param(attempt, id=attempt.name) for attempt in ATTEMPTS]
+BY_NAME = [pytest.param(attempt, id=attempt.name) for attempt in (*ATTEMPTS, *STORAGE_ATTEMPTS)]
+SPECS = {**CATALOGUE, UNSTORED: {key: said for key, said in CATALOGUE[STRICT].items() if key != "storage"}}
 
 results: dict[str, dict[str, str]] = {}
 """How each attempt ended, without and with Residency."""
@@ -58,6 +62,7 @@ class Ground:
         self._catalogue = catalogue
         self._administrator = administrator
         self._pipeline = pipeline
+        self._catalogue = catalogue
         self._numbers = itertools.count()
 
     def site(self) -> Site:
@@ -69,7 +74,7 @@ class Ground:
             path = f"/api/v1/namespaces/{name}?fieldManager=owner&force=true"
             expect(self._administrator.send("PATCH", path, body, "application/apply-patch+yaml"), 201)
             self.cluster.wait_for(lambda name=name: self._without_account(name))  # type: ignore[misc]
-        return Site(self.cluster, *names, self._administrator, self._pipeline, self._changing)
+        return Site(self.cluster, *names, self._administrator, self._pipeline, self._changing, self.compile)
 
     def _changing(self) -> Iterator[None]:
         if self._catalogue is None:
@@ -77,7 +82,24 @@ class Ground:
             return
         for catalogue in (WIDER, self._catalogue):
             yield from applying(self._administrator, compile_policies(catalogue, SETTINGS).objects)
-        enforce(self._administrator, self._catalogue)
+        self.compile()
+
+    def compile(self) -> None:
+        """Bring into force what a controller would, for the cluster as it is now."""
+        if self._catalogue is None:
+            return
+        classes = [StorageClass.from_metadata(item["metadata"]) for item in self._items(CLASSES)]
+        catalogue = {name: with_classes(c, classes) for name, c in self._catalogue.items()}
+        labels = {
+            item["metadata"]["name"]: item["metadata"]["labels"][CLASSIFICATION]
+            for item in self._items("/api/v1/namespaces?labelSelector=" + CLASSIFICATION)
+        }
+        claims = foreign_claims(self._items("/api/v1/persistentvolumeclaims"), labels, catalogue)
+        enforce(self._administrator, catalogue, surroundings=Surroundings(default_class(classes), claims))
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = expect(self._administrator.send("GET", path), 200).body["items"]
+        return items
 
     def _without_account(self, namespace: str) -> str | None:
         answer = self._administrator.send("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
@@ -103,9 +125,11 @@ def ground(catalogue: Catalogue | None) -> Iterator[Ground]:
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": PIPELINE}],
         }
         expect(administrator.send("POST", f"{root}/clusterrolebindings", binding), 201)
-        if catalogue is not None:
-            enforce(administrator, catalogue)
-        yield Ground(cluster, administrator, pipeline, catalogue)
+        for item in STORAGE_CLASSES:
+            expect(administrator.send("POST", CLASSES, item), 201)
+        made = Ground(cluster, administrator, pipeline, catalogue)
+        made.compile()
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +140,7 @@ def without() -> Iterator[Ground]:
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Ground]:
-    with ground(resolved(CATALOGUE)) as enforced:
+    with ground(resolved(SPECS)) as enforced:
         yield enforced
 
 

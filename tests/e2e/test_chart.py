@@ -260,8 +260,9 @@ def test_what_may_be_written_everywhere_without_a_name_is_little(rendered: list[
         for resource in rule["resources"]
         for verb in rule["verbs"]
     } - {(resource, verb) for resource in ALL_READ for verb in ("list", "watch")}
-    # Rights for people to bind; the controller has neither.
-    written -= {("dataclassifications", "declassify"), ("nodes", "attest")}
+    # Rights for people to bind; the controller has none of them.
+    written -= {("dataclassifications", "declassify"), ("persistentvolumes", "declassify")}
+    written -= {("nodes", "attest"), ("storageclasses", "attest")}
     assert written == {
         ("dataclassifications", "patch"),
         ("dataclassifications/status", "patch"),
@@ -278,6 +279,8 @@ ALL_READ: Final = (
     "namespaces",
     "pods",
     "daemonsets",
+    "storageclasses",
+    "persistentvolumeclaims",
 )
 
 

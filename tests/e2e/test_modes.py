@@ -22,7 +22,7 @@ from residency.api.names import CLASSIFICATION, ENFORCEMENT, PLACED_BY, Classifi
 from residency.core.catalogue import resolve
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification
-from residency.policy.compile import Surroundings
+from residency.core.surroundings import Surroundings
 
 Json = dict[str, Any]
 

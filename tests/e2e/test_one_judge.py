@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from controlplane import ControlPlane
 from e2e.agreement import (
     AUDIT_POLICY,
+    CLAIMS,
     PODS,
     ROUNDS,
     SEED,
@@ -25,14 +26,16 @@ from e2e.agreement import (
     teller,
 )
 from e2e.enforcement import add_namespace, enforce
-from golden import Case, Json, golden_cases, judge, resolved
+from golden import Case, Json, around, golden_cases, in_force, judge
 from keepalive import KeepAlive
 from residency.api.names import CLASSIFICATION, ENFORCEMENT, Code, Mode
 from residency.core.judge import Catalogue
-from residency.policy.compile import Surroundings
-from workload_strategies import NAMES, catalogues, templates, workloads
+from residency.core.storage import CLAIM
+from residency.core.surroundings import Surroundings
+from workload_strategies import NAMES, catalogues, claims, clusters, templates, workloads
 
 Say = Callable[[str], None]
+Drawn = TypeVar("Drawn")
 
 NAMESPACES: Final[Mapping[str, Mapping[str, str]]] = {
     "unclassified": {},
@@ -53,13 +56,13 @@ class Server:
 
     api: KeepAlive
     log: AuditLog
-    in_force: Catalogue | None = None
+    in_force: tuple[Catalogue, Surroundings] | None = None
 
-    def enforce(self, catalogue: Catalogue) -> None:
+    def enforce(self, catalogue: Catalogue, surroundings: Surroundings) -> None:
         """Bring a catalogue into force, unless it is."""
-        if catalogue != self.in_force:
-            enforce(self.api, catalogue, surroundings=Surroundings(lowered=frozenset({Mode.WARN, Mode.AUDIT})))
-            self.in_force = catalogue
+        if (catalogue, surroundings) != self.in_force:
+            enforce(self.api, catalogue, surroundings=surroundings)
+            self.in_force = catalogue, surroundings
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
 
 def _catalogue_of(case: Case) -> str:
-    return json.dumps(case.specs)
+    return json.dumps([case.specs, case.cluster])
 
 
 # So that each catalogue comes into force once.
@@ -90,7 +93,7 @@ GOLDEN: Final[list[Case]] = sorted(golden_cases(), key=_catalogue_of)
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
 def test_a_golden_case_comes_out_as_it_is_written(server: Server, case: Case) -> None:
-    server.enforce(resolved(case.specs))
+    server.enforce(case.catalogue, around(case.cluster))
     answer = send(server.api, case)
     agree(case, answer)
     assert list(agree_in_lower_modes(case, answer, server.log)) or answer.status == 403
@@ -105,10 +108,12 @@ class Round:
         self.number = number
         # The rounds of one seed are not those of the next.
         self.seed = SEED * 1000 + number
-        self.specs = _draw_catalogue(self.seed)
-        self.catalogue: Catalogue = resolved(self.specs)
+        self.specs = _draw(catalogues(), self.seed)
+        self.cluster = _draw(clusters([name for name in NAMESPACES if name != "unclassified"]), self.seed)
+        self.catalogue: Catalogue = in_force(self.specs, self.cluster)
+        self.surroundings = around(self.cluster)
         self.known = [classification.placement for classification in self.catalogue.values()]
-        server.enforce(self.catalogue)
+        server.enforce(self.catalogue, self.surroundings)
         for name, labels in NAMESPACES.items():
             add_namespace(server.api, name, labels.get(CLASSIFICATION), labels.get(ENFORCEMENT))
 
@@ -122,12 +127,13 @@ class Round:
             namespace=namespace,
             labels=labels,
             object=thing,
-            verdict=judge(thing, namespace, labels, self.catalogue),
+            verdict=judge(thing, namespace, labels, self.catalogue, surroundings=self.surroundings),
+            cluster=self.cluster,
         )
 
     def compare(self, name: str, things: st.SearchStrategy[Json], count: int, say: Say) -> None:
         """Generate and compare; what differs is shrunk, shown and kept."""
-        self.server.enforce(self.catalogue)
+        self.server.enforce(self.catalogue, self.surroundings)
         differences = Differences()
 
         # All of it is drawn and shrunk anew from the seed: nothing is remembered, nothing explained twice.
@@ -153,13 +159,13 @@ class Round:
             compare()
 
 
-def _draw_catalogue(number: int) -> dict[str, Json]:
-    drawn: list[dict[str, Json]] = []
+def _draw(strategy: st.SearchStrategy[Drawn], number: int) -> Drawn:
+    drawn: list[Drawn] = []
 
     @seed(number)
     @settings(max_examples=12, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    @given(catalogues())
-    def draw(example: dict[str, Json]) -> None:
+    @given(strategy)
+    def draw(example: Drawn) -> None:
         drawn.append(example)
 
     draw()
@@ -185,8 +191,12 @@ def test_workloads_are_judged_as_the_judge_says(round_: Round, say: Say) -> None
     round_.compare("workloads", workloads(round_.known), WORKLOADS // ROUNDS, say)
 
 
+def test_claims_are_judged_as_the_judge_says(round_: Round, say: Say) -> None:
+    round_.compare("claims", claims(), CLAIMS // ROUNDS, say)
+
+
 def test_as_many_were_compared_as_were_asked_for() -> None:
-    assert TALLY.verdicts.total() >= ROUNDS * (PODS // ROUNDS + WORKLOADS // ROUNDS)
+    assert TALLY.verdicts.total() >= ROUNDS * (PODS // ROUNDS + WORKLOADS // ROUNDS + CLAIMS // ROUNDS)
 
 
 def test_every_reason_was_compared_often_enough_to_mean_something() -> None:
@@ -201,6 +211,7 @@ def test_every_reason_was_compared_often_enough_to_mean_something() -> None:
         *("DaemonSet RES-106", "DaemonSet RES-107 terms", "DaemonSet RES-107 tolerations", "DaemonSet Untouched"),
         *("DaemonSet Place terms", "DaemonSet Place terms and tolerations"),
     ]
+    others += ["Pod RES-114", "Pod RES-115", "template RES-114", "template RES-115", f"{CLAIM} RES-114"]
     told = [f"{mode} Pod RES-101 selector" for mode in (Mode.WARN, Mode.AUDIT)]
     expected = {*(f"Pod {reason}" for reason in reasons), *others, *told}
     assert expected - {name for name, count in TALLY.branches.items() if count >= FEWEST} == set()

@@ -8,11 +8,13 @@ import pytest
 from controlplane import ControlPlane
 from e2e.attempts import CATALOGUE, STRICT
 from e2e.enforcement import add_namespace, enforce, expect
+from e2e.storage_attempts import CLASSES, NL_DISK, US_DISK, storage_class
 from keepalive import Answer, KeepAlive
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import CLASSIFICATION, ClassificationName, Code, Fact
 from residency.core.catalogue import resolve
 from residency.core.placement import Classification
+from residency.core.storage import StorageClass, with_classes
 
 CHART = Path(__file__).parents[2] / "charts" / "residency"
 LAX, TWIN = "nl-lax", "nl-twin"
@@ -21,6 +23,7 @@ SPECS = {
     TWIN: CATALOGUE[STRICT] | {"title": "The same under another name"},
     LAX: {"title": "Anywhere in the Netherlands", "nodes": {"anyOf": [{"countries": ["NL"]}]}},
 }
+RESOURCES = ["namespaces", "nodes", "persistentvolumes", "storageclasses.storage.k8s.io"]
 ORDINARY = ["get", "list", "create", "update", "patch", "delete"]
 
 
@@ -30,7 +33,7 @@ def cluster() -> Iterator[ControlPlane]:
         roles = control_plane.helm("template", str(CHART), "--show-only", "templates/rights.yaml")
         control_plane.kubectl("apply", "-f", "-", input=roles)
         control_plane.kubectl(
-            *("create", "clusterrole", "ordinary", "--resource=namespaces,nodes", f"--verb={','.join(ORDINARY)}")
+            *("create", "clusterrole", "ordinary", f"--resource={','.join(RESOURCES)}", f"--verb={','.join(ORDINARY)}")
         )
         for user, *granted in (
             ("developer", "ordinary"),
@@ -47,7 +50,9 @@ def cluster() -> Iterator[ControlPlane]:
 def administrator(cluster: ControlPlane) -> Iterator[KeepAlive]:
     specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in SPECS.items()}
     with KeepAlive(cluster.kubeconfig) as api:
-        enforce(api, {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)})
+        known = [StorageClass(NL_DISK, {Fact.COUNTRY: "NL"})]
+        resolved = {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
+        enforce(api, {name: with_classes(c, known) for name, c in resolved.items()})
         yield api
 
 
@@ -114,3 +119,91 @@ def test_other_labels_of_nodes_need_no_right(cluster: ControlPlane, administrato
     body = {"metadata": {"labels": {"example.com/rack": "12"}}}
     with KeepAlive(cluster.user_kubeconfig("developer")) as api:
         expect(api.send("PATCH", "/api/v1/nodes/other", body, "application/merge-patch+json"), 200)
+
+
+def test_facts_of_storageclasses_need_the_right_to_attest(cluster: ControlPlane, administrator: KeepAlive) -> None:
+    expect(administrator.send("POST", CLASSES, storage_class(US_DISK)), 201)
+    body = {"metadata": {"labels": {Fact.COUNTRY: "NL"}}}
+    path = f"{CLASSES}/{US_DISK}"
+    for user, status in (("developer", 403), ("officer", 403), ("attestor", 200)):
+        with KeepAlive(cluster.user_kubeconfig(user)) as api:
+            answer = expect(api.send("PATCH", path, body, "application/merge-patch+json"), status)
+            if status == 403:
+                assert f"{user} may not set {Fact.COUNTRY} of StorageClass {US_DISK}" in answer.message
+                assert f"somebody who may attest storageclasses.storage.k8s.io/{US_DISK}" in answer.message
+    with KeepAlive(cluster.user_kubeconfig("developer")) as api:
+        taken = {"metadata": {"labels": {Fact.COUNTRY: None}}}
+        expect(api.send("PATCH", path, taken, "application/merge-patch+json"), 403)
+
+
+def test_a_name_that_is_allowed_needs_it_too_and_others_do_not(cluster: ControlPlane, administrator: KeepAlive) -> None:
+    expect(administrator.send("GET", CLASSES), 200)
+    with KeepAlive(cluster.user_kubeconfig("developer")) as api:
+        expect(api.send("POST", CLASSES, storage_class("plain")), 201)
+        refused = expect(api.send("POST", CLASSES, storage_class(NL_DISK)), 403)
+        assert f"developer may not make StorageClass {NL_DISK}" in refused.message
+        labels = {"metadata": {"labels": {"team": "platform"}}}
+        expect(api.send("PATCH", f"{CLASSES}/plain", labels, "application/merge-patch+json"), 200)
+    options = {"mountOptions": ["ro"]}
+    with KeepAlive(cluster.user_kubeconfig("attestor")) as api:
+        expect(api.send("POST", CLASSES, storage_class(NL_DISK)), 201)
+    with KeepAlive(cluster.user_kubeconfig("developer")) as api:
+        path = f"{CLASSES}/{NL_DISK}"
+        refused = expect(api.send("PATCH", path, options, "application/merge-patch+json"), 403)
+        assert f"may not change the topologies or mount options of StorageClass {NL_DISK}" in refused.message
+        expandable = {"allowVolumeExpansion": True}
+        expect(api.send("PATCH", path, expandable, "application/merge-patch+json"), 200)
+        expect(api.send("PATCH", f"{CLASSES}/plain", options, "application/merge-patch+json"), 200)
+
+
+def bound_volume(name: str, storage_class: str) -> dict[str, object]:
+    reference = {"namespace": "payments", "name": "data", "uid": "b6f1e2f0-0000-4000-8000-000000000000"}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": storage_class,
+        "hostPath": {"path": "/data"},
+        "claimRef": reference,
+    }
+    return {"metadata": {"name": name}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("released", {"claimRef": None}),
+        ("another-uid", {"claimRef": {"uid": None}}),
+        ("another-namespace", {"claimRef": {"namespace": "elsewhere"}}),
+        ("another-claim", {"claimRef": {"name": "other"}}),
+        ("another-class", {"storageClassName": US_DISK}),
+    ],
+)
+def test_releasing_a_volume_that_may_be_classified_needs_the_right_to_declassify(
+    cluster: ControlPlane, administrator: KeepAlive, name: str, change: dict[str, object]
+) -> None:
+    expect(administrator.send("POST", "/api/v1/persistentvolumes", bound_volume(name, NL_DISK)), 201)
+    path = f"/api/v1/persistentvolumes/{name}"
+    for user, status in (("developer", 403), ("attestor", 403), ("officer", 200)):
+        with KeepAlive(cluster.user_kubeconfig(user)) as api:
+            answer = expect(api.send("PATCH", path, {"spec": change}, "application/merge-patch+json"), status)
+            if status == 403:
+                assert "was bound to claim payments/data" in answer.message
+                assert f"somebody who may declassify persistentvolumes/{name}" in answer.message
+    expect(administrator.send("DELETE", path), 200)
+
+
+def test_what_else_is_done_to_volumes_needs_no_right(cluster: ControlPlane, administrator: KeepAlive) -> None:
+    released, path = {"spec": {"claimRef": None}}, "/api/v1/persistentvolumes"
+    for name, storage_class_ in (("foreign", US_DISK), ("held", NL_DISK)):
+        expect(administrator.send("POST", path, bound_volume(name, storage_class_)), 201)
+    with KeepAlive(cluster.user_kubeconfig("developer")) as api:
+        expect(api.send("PATCH", f"{path}/foreign", released, "application/merge-patch+json"), 200)
+        policy = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+        expect(api.send("PATCH", f"{path}/held", policy, "application/merge-patch+json"), 200)
+        kept = {"metadata": {"finalizers": ["example.com/hold"]}}
+        expect(api.send("PATCH", f"{path}/held", kept, "application/merge-patch+json"), 200)
+        expect(api.send("DELETE", f"{path}/held"), 200)
+        gone = {"metadata": {"finalizers": None}}
+        expect(api.send("PATCH", f"{path}/held", gone, "application/merge-patch+json"), 200)
+    assert administrator.send("GET", f"{path}/held").status == 404

@@ -18,6 +18,8 @@ from residency.core import messages
 from residency.core.catalogue import Unresolved, resolve
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification
+from residency.core.storage import MOST_NAMES
+from residency.core.surroundings import Surroundings
 from residency.policy.cel import CHUNK_LENGTH, DoesNotFit, Table, literal, message
 from residency.policy.compile import LARGEST_OBJECT, CompiledPolicies, Settings, compile_policies
 
@@ -248,6 +250,50 @@ def test_policies_and_bindings_have_fixed_names_and_each_policy_its_binding() ->
     assert all(b["kind"] == f"{p['kind']}Binding" for p, b in zip(policies, bindings, strict=True))
     # Bindings first: a policy is in force as soon as it is there.
     assert list(compiled.objects) == bindings + policies
+
+
+STORED = {"classSelector": {"matchLabels": {"disk": "nl"}}}
+
+
+def expressions_of(compiled: CompiledPolicies, name: PolicyName) -> str:
+    """All that a policy says."""
+    (policy,) = (
+        item for item in compiled.objects if item["metadata"]["name"] == name and not item["kind"].endswith("Binding")
+    )
+    return json.dumps(policy["spec"])
+
+
+JUDGING_PODS = (PolicyName.GUARD_PODS, PolicyName.GUARD_ANNOTATED_PODS, PolicyName.GUARD_TEMPLATES)
+
+
+@pytest.mark.parametrize("name", JUDGING_PODS)
+def test_where_nothing_is_demanded_of_storage_nothing_of_it_is_compiled_for_pods(name: PolicyName) -> None:
+    without, demanding = (
+        compile_policies(resolved({"a": spec(nodes={"anyOf": [{"countries": ["NL"]}]}, **more)}), SETTINGS)
+        for more in ({}, {"storage": STORED})
+    )
+    assert "olume" in expressions_of(demanding, name)
+    assert "olume" not in expressions_of(without, name)
+
+
+def test_what_the_cluster_is_like_is_compiled_and_tells_revisions_apart() -> None:
+    catalogue = resolved({"a": spec(storage=STORED)})
+    bare = compile_policies(catalogue, SETTINGS)
+    around = compile_policies(catalogue, SETTINGS, Surroundings("nl-disk", {"payments": ("old-claim",)}))
+    assert bare.revision != around.revision
+    assert "old-claim" in expressions_of(around, PolicyName.GUARD_PODS)
+    assert "old-claim" in expressions_of(around, PolicyName.GUARD_TEMPLATES)
+    # Where nothing is classified nobody has looked for claims.
+    assert "old-claim" not in expressions_of(around, PolicyName.GUARD_ANNOTATED_PODS)
+    assert "nl-disk" in expressions_of(around, PolicyName.GUARD_ANNOTATED_TEMPLATES)
+
+
+def test_as_many_claims_from_before_as_are_told_by_name_fit() -> None:
+    most = {f"namespace-{number}": tuple(f"{n:0200}" for n in range(MOST_NAMES // 203)) for number in range(4)}
+    compiled = compile_policies(
+        {**of_31_values(60), **resolved({"a": spec(storage=STORED)})}, SETTINGS, Surroundings(None, most)
+    )
+    assert max(len(expression) for expression in expressions(compiled)) < LONGEST_EXPRESSION
 
 
 def test_every_policy_fails_closed() -> None:

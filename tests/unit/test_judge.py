@@ -203,7 +203,9 @@ def test_namespace_and_annotation_both_hold() -> None:
 
 def test_an_annotation_that_repeats_the_label_asks_nothing_more() -> None:
     assert judge(pod(), "near", "near") == judge(pod(), "near")
-    assert asks("payments", "near", "near") == (Ask("namespace payments", ClassificationName("near")),)
+    assert asks("payments", "near", "near") == (
+        Ask("namespace payments", ClassificationName("near"), namespace="payments"),
+    )
 
 
 def test_without_label_and_annotation_nothing_is_asked() -> None:

@@ -12,8 +12,10 @@ from residency.api.classification import DataClassificationSpec
 from residency.api.names import CLASSIFICATION, PLACED_TERMS, ClassificationName, Code, Fact
 from residency.core import messages
 from residency.core.catalogue import Unresolved, resolve
-from residency.core.judge import Catalogue, Denied, asks, guard_pod, judge_pod
+from residency.core.judge import Catalogue, Denied, asks, guard_pod, judge_claim, judge_pod
 from residency.core.requirements import Operator, Requirement
+from residency.core.storage import ClaimView, StorageClass, with_classes
+from residency.core.surroundings import ALL_CLAIMS, Surroundings
 from residency.core.templates import judge_workload
 from residency.core.workload import TEMPLATE_PATHS, PodView
 
@@ -29,6 +31,7 @@ SAID_BY_POLICIES_ALONE = {
     Code.ANNOTATION_CHANGED,
     Code.ENFORCEMENT,
     Code.PROTECTED,
+    Code.VOLUME_RELEASED,
 }
 KINDS = tuple(TEMPLATE_PATHS)
 
@@ -287,8 +290,130 @@ def test_a_refused_workload_is_told_what_where_why_and_what_would_be_right(denie
     assert denied.code in words
 
 
+STORED = {
+    **DEPV,
+    "nodes": {"tolerations": [{"key": "a"}]},
+    "storage": {"classSelector": {"matchLabels": {COUNTRY: "NL"}}, "inlineDrivers": ["secrets.csi.example.com"]},
+}
+IN_STORES = {
+    name: with_classes(c, [StorageClass("nl-disk", {COUNTRY: "NL"}), StorageClass("us-disk")])
+    for name, c in resolved(stored=STORED).items()
+}
+STORED_WORDS = "namespace payments is stored (Departementaal Vertrouwelijk), which allows"
+STORED_WHY = "Why: Rijksbreed Cloudbeleid 2026, 4.6."
+NO_SUCH = {"apiGroup": "example.com", "kind": "Bucket", "name": "us-bucket"}
+
+
+def of_claim(**spec: Any) -> Denied:
+    denied = judge_claim(ClaimView.from_claim({"spec": spec}), asks("payments", "stored", None), IN_STORES)
+    assert denied is not None
+    return denied
+
+
+def of_volume(default: str | None = None, **source: Any) -> Denied:
+    pod = template({"volumes": [{"name": "data", **source}]})
+    around = Surroundings(default, {"payments": ("old",), "crowded": (ALL_CLAIMS,)})
+    verdict = judge_pod(PodView.from_template(pod), asks("payments", "stored", None), IN_STORES, "spec", around)
+    assert isinstance(verdict, Denied)
+    return verdict
+
+
+def in_crowd(claim: str) -> Denied:
+    pod = PodView.from_template(template({"volumes": [{"name": "a", "persistentVolumeClaim": {"claimName": claim}}]}))
+    around = Surroundings(None, {"crowded": (ALL_CLAIMS,)})
+    verdict = judge_pod(pod, asks("crowded", "stored", None), IN_STORES, "spec", around)
+    assert isinstance(verdict, Denied)
+    return verdict
+
+
+def ephemeral(**spec: Any) -> Json:
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}
+
+
+STORAGE_DENIALS = (
+    (
+        of_claim(storageClassName="us-disk"),
+        f"Not allowed to store there: the claim asks StorageClass us-disk, but {STORED_WORDS} StorageClass nl-disk. "
+        f"Fix: set storageClassName to one that is allowed. {STORED_WHY} RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_claim(),
+        "Not allowed to store there: the claim names no StorageClass and the cluster has no default, but "
+        f"{STORED_WORDS} StorageClass nl-disk. Fix: set storageClassName to one that is allowed. {STORED_WHY} "
+        "RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_claim(storageClassName=""),
+        f'Not allowed to store there: the claim asks StorageClass "", but {STORED_WORDS} StorageClass nl-disk. '
+        f"Fix: set storageClassName to one that is allowed. {STORED_WHY} RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_claim(storageClassName="nl-disk", volumeName="pv-1"),
+        f"Not allowed to store there: the claim names volume pv-1 itself, but {STORED_WORDS} only volumes that are "
+        f"made for their claim. Fix: leave volumeName out. {STORED_WHY} RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_claim(storageClassName="nl-disk", dataSourceRef=NO_SUCH | {"namespace": "far"}),
+        "Not allowed to store there: the claim is filled from Bucket us-bucket of namespace far, but "
+        f"{STORED_WORDS} only claims and snapshots of the same namespace. Fix: use one of those as data source, or "
+        f"none. {STORED_WHY} RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_volume("us-disk", **ephemeral()),
+        "Not allowed to store there: spec.volumes[data].ephemeral names no StorageClass and the cluster's default is "
+        f"us-disk, but {STORED_WORDS} StorageClass nl-disk. Fix: set storageClassName to one that is allowed. "
+        f"{STORED_WHY} RES-114; more: kubectl describe dcl stored",
+    ),
+    (
+        of_volume(nfs={"server": "192.0.2.1"}),
+        f"Not allowed to mount that: spec.volumes[data] is nfs, but {STORED_WORDS} claims, what is on the node and "
+        "inline CSI of secrets.csi.example.com. Fix: use a claim, as persistentVolumeClaim or ephemeral. "
+        f"{STORED_WHY} RES-115; more: kubectl describe dcl stored",
+    ),
+    (
+        of_volume(csi={"driver": "us.csi.example.com"}),
+        f"Not allowed to mount that: spec.volumes[data] is csi of driver us.csi.example.com, but {STORED_WORDS} "
+        "claims, what is on the node and inline CSI of secrets.csi.example.com. Fix: use a claim, as "
+        f"persistentVolumeClaim or ephemeral. {STORED_WHY} RES-115; more: kubectl describe dcl stored",
+    ),
+    (
+        of_volume(persistentVolumeClaim={"claimName": "old"}),
+        "Not allowed to mount that: spec.volumes[data] mounts claim old, which is older and not allowed, but "
+        f"{STORED_WORDS} StorageClass nl-disk. Fix: move its data to a new claim of a class that is allowed. "
+        f"{STORED_WHY} RES-115; more: kubectl describe dcl stored",
+    ),
+    (
+        in_crowd("any"),
+        "Not allowed to mount that: spec.volumes[a] mounts claim any, and so many claims there are older and not "
+        "allowed that none is, but namespace crowded is stored (Departementaal Vertrouwelijk), which allows "
+        "StorageClass nl-disk. Fix: move its data to a new claim of a class that is allowed. "
+        f"{STORED_WHY} RES-115; more: kubectl describe dcl stored",
+    ),
+)
+
+
+@pytest.mark.parametrize(("denied", "words"), STORAGE_DENIALS, ids=[d.message[:70] for d, _ in STORAGE_DENIALS])
+def test_refused_storage_is_told_what_where_why_and_what_would_be_right(denied: Denied, words: str) -> None:
+    assert denied.message == words
+    assert denied.code in words
+
+
+def test_a_name_that_is_none_is_not_repeated_and_a_long_one_is_cut() -> None:
+    hostile = NO_SUCH | {"kind": "Bucket\n", "name": "b" * 253}
+    said = of_claim(storageClassName="nl-disk", dataSourceRef=hostile).message
+    assert f"is filled from (not a name) {'b' * 79}…, but" in said
+
+
+def test_where_no_storageclass_is_allowed_that_is_said() -> None:
+    none = {name: with_classes(c, []) for name, c in IN_STORES.items()}
+    denied = judge_claim(ClaimView("us-disk"), asks("payments", "stored", None), none)
+    assert denied is not None
+    assert "which allows only StorageClasses with labels that none has here. Fix:" in denied.message
+
+
 def test_every_code_that_the_judge_can_say_has_its_words_here() -> None:
     said = {denied.code for _, denied, _ in (*POD_DENIALS, *WORKLOAD_DENIALS)} | {Code.NOT_PLACED}
+    said |= {denied.code for denied, _ in STORAGE_DENIALS}
     assert said == set(Code) - SAID_BY_POLICIES_ALONE
 
 
@@ -305,10 +430,28 @@ LONGEST_SPEC = {
         "anyOf": [{"matchExpressions": [{"key": KEY, "operator": "NotIn", "values": VALUES}]}],
         "tolerations": [{"key": "t" * 63, "value": f"v{n:062}", "effect": "PreferNoSchedule"} for n in range(8)],
     },
+    "storage": {"classSelector": {"matchLabels": {"disk": "yes"}}, "inlineDrivers": [f"{n:063}" for n in range(8)]},
 }
+LONG_CLASSES = [StorageClass(f"{n:0253}", {"disk": "yes"}) for n in range(9)]
 IN_OTHERS = expression(KEY, "In", *(f"x{number:062}" for number in range(64)))
 OTHER_SPEC = {**LONGEST_SPEC, "nodes": {"anyOf": [{"matchExpressions": [IN_OTHERS]}]}}
-LONGEST = resolved(**{NAME: LONGEST_SPEC, OTHER: OTHER_SPEC})
+LONGEST = {n: with_classes(c, LONG_CLASSES) for n, c in resolved(**{NAME: LONGEST_SPEC, OTHER: OTHER_SPEC}).items()}
+LONG_SOURCE = {"apiGroup": "a" * 253, "kind": "k" * 253, "name": "s" * 253, "namespace": "n" * 63}
+LONG_CLAIM = {"storageClassName": "c" * 253}
+LONG_VOLUMES: dict[str, Json] = {
+    "class": {"ephemeral": {"volumeClaimTemplate": {"spec": LONG_CLAIM}}},
+    "default": {"ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+    "chosen": {
+        "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "0" * 253, "volumeName": "v" * 253}}}
+    },
+    "source": {
+        "ephemeral": {"volumeClaimTemplate": {"spec": {"storageClassName": "0" * 253, "dataSourceRef": LONG_SOURCE}}}
+    },
+    "type": {"t" * 80: {}},
+    "driver": {"csi": {"driver": "d" * 63}},
+    "claim": {"persistentVolumeClaim": {"claimName": "c" * 253}},
+}
+LONG_AROUND = Surroundings("d" * 253, {"s" * 63: ("c" * 253,)})
 LONG_TERM = term(expression(KEY, "In", *VALUES, *(f"v{number}" for number in range(10_000))))
 MANY_LONG_TERMS = [term(expression("z" * 63, "In", f"{number:063}")) for number in range(99)]
 
@@ -328,10 +471,11 @@ def longest_denials() -> Iterator[tuple[str, Denied]]:
         "outside": affinity(term(expression("z" * 63, "Exists"))),
         "tolerations": {"tolerations": [{"key": "z" * 63, "operator": "Exists"}]},
     }
+    specs |= {f"volume {case}": {"volumes": [{"name": "v" * 63, **source}]} for case, source in LONG_VOLUMES.items()}
     annotations = {"annotated": OTHER, "unknown": "u" * 63, "no name": "\n" * 10_000}
     for kind, label, (case, spec) in product(KINDS, (NAME, OTHER), specs.items()):
         made = workload(kind, template(spec, annotations.get(case)), name="w" * 253)
-        verdict = judge_workload(kind, made, "s" * 63, label, LONGEST)
+        verdict = judge_workload(kind, made, "s" * 63, label, LONGEST, surroundings=LONG_AROUND)
         if isinstance(verdict, Denied):
             yield f"{kind} {case}", verdict
     for kind in KINDS[1:]:
@@ -425,6 +569,8 @@ def test_a_daemonset_placed_by_residency_is_not_told_that_its_affinity_is_its_ow
         messages.BINDING_METADATA,
         messages.ANNOTATION_CHANGED,
         messages.PROTECTED,
+        messages.VOLUME_RELEASED,
+        messages.STORAGE_FACTS,
     ],
 )
 def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str) -> None:
@@ -446,6 +592,9 @@ def test_what_only_policies_say_is_one_line_of_less_than_1_kb_too(template: str)
         kind="ValidatingAdmissionPolicyBinding",
         # The longest names that a namespace and a ServiceAccount can have are longer than what is shown of them.
         controller="c" * messages.KEY_LENGTH,
+        claim="c" * messages.KEY_LENGTH,
+        storage_class=messages.storage_class("c" * 253),
+        deed="set " + "k" * messages.KEY_LENGTH + " and others of",
     )
     assert len(said.encode()) < LIMIT
     assert len(said.splitlines()) == 1

@@ -11,6 +11,7 @@ from residency.api.names import ClassificationName, Reason
 from residency.controller.catalogue import Plan, country_sets_json, nothing, placement_json, plan
 from residency.core.judge import Catalogue
 from residency.core.requirements import Operator
+from residency.core.storage import StorageClass
 from residency.policy.cel import DoesNotFit
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from strategies import NAMES, specs
@@ -207,3 +208,26 @@ def test_whatever_a_classification_says_the_others_are_compiled(spec: Any, statu
         country_sets_json(entry)
         if entry.compiled is not None:
             placement_json(entry)
+
+
+def test_storageclasses_are_filled_in_whether_the_spec_or_its_memory_counts() -> None:
+    classes = [StorageClass("nl-disk", {"disk": "nl"}), StorageClass("us-disk")]
+    stored = {"classSelector": {"matchLabels": {"disk": "nl"}}}
+    good = classification("good", "NL", storage=stored)
+    broken = remembering(classification("broken", "NL", includes=["nowhere"]), "NL")
+    requirement = {"key": "disk", "operator": "In", "values": ["nl"]}
+    broken["status"]["placement"]["storage"] = {"requirements": [requirement]}
+    planned = plan([good, broken], compile_, classes)
+    found = {name: c.storage.classes for name, c in planned.catalogue.items() if c.storage is not None}
+    assert found == {"good": ("nl-disk",), "broken": ("nl-disk",)}
+    (entry,) = (entry for entry in planned.entries if entry.name == "good")
+    assert placement_json(entry)["storage"]["classes"] == ["nl-disk"]
+
+
+def test_other_storageclasses_are_no_change_of_what_is_asked() -> None:
+    stored = {"classSelector": {"matchLabels": {"disk": "nl"}}}
+    item = classification("good", "NL", storage=stored)
+    (entry,) = plan([item], compile_, [StorageClass("a", {"disk": "nl"})]).entries
+    known = item | {"status": {"placement": placement_json(entry)}}
+    (after,) = plan([known], compile_, [StorageClass("b", {"disk": "nl"})]).entries
+    assert not after.changed

@@ -45,10 +45,15 @@ A test holds the two together.
 - residency-guard-annotations
 - residency-warn-pods
 - residency-warn-templates
+- residency-warn-claims
 - residency-warn-bindings
 - residency-audit-pods
 - residency-audit-templates
+- residency-audit-claims
 - residency-audit-bindings
+- residency-guard-claims
+- residency-guard-volumes
+- residency-guard-storage-classes
 {{- end }}
 
 {{/* What a schema cannot say of one value, because it concerns two. */}}

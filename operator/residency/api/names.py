@@ -38,6 +38,16 @@ REVISION: Final = f"{GROUP}/revision"
 # The taint that keeps others off sovereign pools.
 SOVEREIGN: Final = f"{GROUP}/sovereign"
 
+# Kubernetes' own, on claims, volumes and StorageClasses. The first one overrules spec.storageClassName.
+STORAGE_CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
+BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
+DEFAULT_CLASS: Final = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
+# Who binds claims and volumes to each other.
+VOLUME_BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+
 FINALIZER: Final = f"{GROUP}/in-use"
 FIELD_MANAGER: Final = "residency-controller"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -92,6 +102,9 @@ class Code(StrEnum):
     NODE_FACTS = "RES-111"
     BINDING = "RES-112"
     ANNOTATION_CHANGED = "RES-113"
+    STORAGE_CLAIM = "RES-114"
+    VOLUME = "RES-115"
+    VOLUME_RELEASED = "RES-116"
     ENFORCEMENT = "RES-117"
     PROTECTED = "RES-118"
 
@@ -100,9 +113,10 @@ class Right(StrEnum):
     """RBAC verbs of Residency's own, which the API server itself knows nothing of."""
 
     DECLASSIFY = "declassify"
-    """On a DataClassification: take namespaces out of it, or move them to one that does not imply it."""
+    """On a DataClassification: take namespaces out of it, or move them to one that does not imply it; on a
+    PersistentVolume: take it from the claim that it was bound to."""
     ATTEST = "attest"
-    """On a Node: set and change its facts."""
+    """On a Node or a StorageClass: set and change its facts."""
 
 
 class PolicyName(StrEnum):
@@ -125,11 +139,16 @@ class PolicyName(StrEnum):
     GUARD_NODES = "residency-guard-nodes"
     GUARD_BINDINGS = "residency-guard-bindings"
     GUARD_ANNOTATIONS = "residency-guard-annotations"
+    GUARD_CLAIMS = "residency-guard-claims"
+    GUARD_VOLUMES = "residency-guard-volumes"
+    GUARD_STORAGE_CLASSES = "residency-guard-storage-classes"
     WARN_PODS = "residency-warn-pods"
     WARN_TEMPLATES = "residency-warn-templates"
+    WARN_CLAIMS = "residency-warn-claims"
     WARN_BINDINGS = "residency-warn-bindings"
     AUDIT_PODS = "residency-audit-pods"
     AUDIT_TEMPLATES = "residency-audit-templates"
+    AUDIT_CLAIMS = "residency-audit-claims"
     AUDIT_BINDINGS = "residency-audit-bindings"
 
 

@@ -13,7 +13,8 @@ from residency import __version__
 from residency.api.names import FIELD_MANAGER, Mode
 from residency.cli import manifests
 from residency.cli.arguments import add_settings, settings
-from residency.policy.compile import DoesNotFit, Surroundings, compile_policies
+from residency.core.surroundings import Surroundings
+from residency.policy.compile import DoesNotFit, compile_policies
 from residency.policy.static import MUTATING, VALIDATING, admission_configuration, static_set
 
 if TYPE_CHECKING:

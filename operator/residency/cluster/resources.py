@@ -25,6 +25,8 @@ class Resource:
 CLASSIFICATIONS: Final = Resource(f"{names.GROUP}/{names.VERSION}", names.PLURAL)
 NAMESPACES: Final = Resource("v1", "namespaces")
 PODS: Final = Resource("v1", "pods")
+CLAIMS: Final = Resource("v1", "persistentvolumeclaims")
+STORAGE_CLASSES: Final = Resource("storage.k8s.io/v1", "storageclasses")
 DAEMON_SETS: Final = Resource("apps/v1", "daemonsets")
 LEASES: Final = Resource("coordination.k8s.io/v1", "leases")
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io/v1", "endpointslices")

@@ -26,6 +26,7 @@ from residency.core.catalogue import Unresolved, resolve, restore
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification, Placement, Storage, Toleration, normalise
 from residency.core.requirements import Operator, Requirement
+from residency.core.storage import StorageClass, with_classes
 from residency.policy.cel import DoesNotFit
 from residency.policy.compile import CompiledPolicies
 
@@ -105,9 +106,9 @@ class Plan:
         return _catalogue(self.entries)
 
 
-def plan(objects: Iterable[Json], compile_: Compile) -> Plan:
-    """Resolve and compile all that can be."""
-    entries = read(objects)
+def plan(objects: Iterable[Json], compile_: Compile, storage_classes: Sequence[StorageClass] = ()) -> Plan:
+    """Resolve and compile all that can be, for a cluster that has these StorageClasses."""
+    entries = read(objects, storage_classes)
     try:
         return Plan(entries, compile_(_catalogue(entries)))
     except DoesNotFit as error:
@@ -130,7 +131,7 @@ def nothing(entries: Sequence[Entry], why: str) -> Plan:
     return Plan(tuple(entry if entry.problem else entry.held_back(problem) for entry in entries), None)
 
 
-def read(objects: Iterable[Json]) -> tuple[Entry, ...]:
+def read(objects: Iterable[Json], storage_classes: Sequence[StorageClass] = ()) -> tuple[Entry, ...]:
     """Parse and resolve, each for itself; sorted by name."""
     raws = {ClassificationName(raw["metadata"]["name"]): raw for raw in objects}
     parsed = {name: _parse(raw) for name, raw in sorted(raws.items())}
@@ -139,14 +140,15 @@ def read(objects: Iterable[Json]) -> tuple[Entry, ...]:
     entries = []
     for name, spec in parsed.items():
         outcome = spec if isinstance(spec, Unresolved) else resolved[name]
+        last_good = _last_good(name, raws[name])
         entries.append(
             Entry(
                 name=name,
                 raw=raws[name],
                 includes=_includes(raws[name]),
                 country_sets=() if isinstance(spec, Unresolved) else _country_sets(name, specs),
-                wanted=outcome if isinstance(outcome, Classification) else None,
-                last_good=_last_good(name, raws[name]),
+                wanted=with_classes(outcome, storage_classes) if isinstance(outcome, Classification) else None,
+                last_good=last_good and with_classes(last_good, storage_classes),
                 problem=outcome if isinstance(outcome, Unresolved) else None,
             )
         )

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from residency.api import names
@@ -21,7 +20,6 @@ from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
 from residency.controller.canary import Canary, Proof
 from residency.controller.catalogue import (
-    Compile,
     Entry,
     Plan,
     country_sets_json,
@@ -33,9 +31,11 @@ from residency.controller.catalogue import (
 from residency.controller.defaults import Default
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
+from residency.controller.storage import StorageFound, find_storage
 from residency.controller.workloads import Labels, Workloads
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, ceiling, effective
-from residency.policy.compile import CompiledPolicies, Settings, Surroundings, compile_policies
+from residency.core.surroundings import Surroundings
+from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, in_lower_mode, not_enforced_yet
 
@@ -73,6 +73,8 @@ class Reconciler:
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
     default: Default = field(init=False)
+    _storage: StorageFound = field(default_factory=StorageFound)
+    """What the pass under way compiles for."""
     _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
     _placed: tuple[str, Labels] = ("", {})
     """The revision and the labels of namespaces for which DaemonSets have been looked at."""
@@ -92,11 +94,11 @@ class Reconciler:
         done = Pass()
         objects = await self.client.find(CLASSIFICATIONS)
         labels = await self._labels()
+        self._storage = await find_storage(self.client, objects, labels)
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
-        compile_ = partial(self._compile, _surroundings(labels))
-        wanted = await asyncio.to_thread(plan, objects, compile_)
+        wanted = await asyncio.to_thread(plan, objects, self._compile, self._storage.classes)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        wanted, proof = await self._put_in_force(done, wanted, compile_, interrupted)
+        wanted, proof = await self._put_in_force(done, wanted, interrupted)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
@@ -113,7 +115,7 @@ class Reconciler:
         return done
 
     async def _put_in_force(
-        self, done: Pass, wanted: Plan, compile_: Compile, interrupted: Callable[[], bool]
+        self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]
     ) -> tuple[Plan, Proof | None]:
         """Bring the plan into force; what the API server does not take is held back.
 
@@ -131,7 +133,7 @@ class Reconciler:
             except Exception as error:
                 self._failed(done, "policies", error)
                 return wanted, None
-            wanted = await asyncio.to_thread(hold_back, wanted.entries, refusal, compile_)
+            wanted = await asyncio.to_thread(hold_back, wanted.entries, refusal, self._compile)
         return nothing(wanted.entries, refusal), None
 
     async def _roll_out(self, wanted: Plan, interrupted: Callable[[], bool]) -> Proof | None:
@@ -145,8 +147,9 @@ class Reconciler:
             log.warning("not in force", extra={"proof": str(proof)})
         return proof
 
-    def _compile(self, surroundings: Surroundings, catalogue: Catalogue) -> CompiledPolicies:
+    def _compile(self, catalogue: Catalogue) -> CompiledPolicies:
         """Compile, unless that was just done: most passes are about namespaces and pods."""
+        surroundings = self._storage.surroundings(catalogue)
         if self._compiled is None or self._compiled[:2] != (catalogue, surroundings):
             self._compiled = catalogue, surroundings, compile_policies(catalogue, self.settings, surroundings)
         return self._compiled[2]
@@ -182,7 +185,8 @@ class Reconciler:
     async def _waiting(self, done: Pass, wanted: Plan, proof: Proof | None, labels: Labels) -> Waiting | None:
         if proof is None or not proof.holds:
             return None
-        return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue))
+        around = self._storage.surroundings(wanted.catalogue)
+        return await self._step(done, "pods", self.workloads.waiting_unplaced(labels, wanted.catalogue, around))
 
     async def _keep_finalizers(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -295,10 +299,6 @@ def _was_in_force(wanted: Plan) -> bool:
     """Whether some status says that the compiled revision was written before."""
     revision = wanted.compiled.revision if wanted.compiled else ""
     return any(entry.status.get("revision") == revision for entry in wanted.entries)
-
-
-def _surroundings(labels: Labels) -> Surroundings:
-    return Surroundings(lowered=frozenset(ceiling(said.enforcement) for said in labels.values()) - {Mode.ENFORCE})
 
 
 def _modes(labels: Labels, catalogue: Catalogue) -> Counter[tuple[str, str]]:

@@ -16,7 +16,7 @@ import kopf
 
 from residency.api import names
 from residency.cluster.connection import connect
-from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, POLICIES, Resource
+from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, POLICIES, STORAGE_CLASSES, Resource
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +82,12 @@ class Watcher:
                 seen[uid] = essence
             self._tell(self._wake)
 
-        async def namespace_changed(**_: Any) -> None:
+        async def something_changed(**_: Any) -> None:
             self._tell(self._wake)
 
         _on_event(registry, CLASSIFICATIONS, classification_changed)
-        _on_event(registry, NAMESPACES, namespace_changed)
+        _on_event(registry, NAMESPACES, something_changed)
+        _on_event(registry, STORAGE_CLASSES, something_changed)
         for kind, resource in POLICIES.items():
             _on_event(registry, resource, self._policy_handler(kind))
         return registry

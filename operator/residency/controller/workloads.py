@@ -12,6 +12,7 @@ from residency.cluster.client import Client
 from residency.cluster.errors import ApiError
 from residency.cluster.resources import DAEMON_SETS, PODS
 from residency.core.judge import Catalogue, Denied, NamespaceLabels, Place, asks, guard_pod, in_mode
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.core.templates import judge_workload
 from residency.core.workload import PodView
 
@@ -48,15 +49,19 @@ class _PodSpec(msgspec.Struct, omit_defaults=True):
     nodeName: str | None = None  # noqa: N815
 
 
+class _WholePodSpec(_PodSpec):
+    volumes: list[dict[str, Any]] | None = None
+
+
 class _PodStatus(msgspec.Struct):
     phase: str = ""
 
 
 class _Pod(msgspec.Struct):
-    """Of a pod, what decides where it runs."""
+    """Of a pod, what decides where it runs and where its data is."""
 
     metadata: _Metadata
-    spec: _PodSpec
+    spec: _WholePodSpec
     status: _PodStatus
 
     @property
@@ -65,6 +70,8 @@ class _Pod(msgspec.Struct):
 
 
 class _Template(msgspec.Struct):
+    """Without its volumes: what is written into a template is where its pods run, and nothing else is judged then."""
+
     spec: _PodSpec
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
 
@@ -89,7 +96,7 @@ class Workloads:
     """Namespaces in which no policy applies."""
 
     async def waiting_unplaced(
-        self, labels: Labels, catalogue: Catalogue
+        self, labels: Labels, catalogue: Catalogue, surroundings: Surroundings = NOTHING_KNOWN
     ) -> Mapping[ClassificationName, Sequence[str]]:
         """Find pods that nobody has scheduled yet and that could start where they must not."""
         found: dict[ClassificationName, list[str]] = {}
@@ -104,7 +111,7 @@ class Workloads:
                 asks(metadata.namespace, of_namespace.classification, view.classification, of_namespace.enforcement),
                 catalogue,
             )
-            if asked and guard_pod(view, asked, catalogue) is not None:
+            if asked and guard_pod(view, asked, catalogue, surroundings=surroundings) is not None:
                 for ask in asked:
                     found.setdefault(ask.name, []).append(f"{metadata.namespace}/{metadata.name}")
         return found

@@ -25,6 +25,8 @@ from residency.api.names import ClassificationName, Code, Mode
 from residency.core import messages
 from residency.core.placement import MAX_TERMS, Alternative, Classification, Placement, Toleration
 from residency.core.requirements import Operator, Requirement, accepts, implies, satisfiable
+from residency.core.storage import ClaimView, Trouble, claim_trouble, volume_trouble
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.core.workload import PodToleration, PodView, Term
 
 Catalogue = Mapping[ClassificationName, Classification]
@@ -40,6 +42,8 @@ class Ask:
     subject: str
     name: ClassificationName
     ceiling: Mode = Mode.ENFORCE
+    namespace: str = ""
+    """Where it is a namespace's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def asks(namespace: str, label: str | None, annotation: str | None, enforcement:
     nothing else: somebody may have had the right to lower that one, and an annotation was written to be kept to.
     """
     subject = messages.namespace_subject(namespace)
-    of_namespace = () if label is None else (Ask(subject, ClassificationName(label), ceiling(enforcement)),)
+    of_namespace = () if label is None else (Ask(subject, ClassificationName(label), ceiling(enforcement), namespace),)
     own = annotation is not None and annotation != label
     of_pod = (
         (Ask(messages.ANNOTATION_SUBJECT, ClassificationName(annotation)),) if own and annotation is not None else ()
@@ -108,11 +112,25 @@ def effective(ask: Ask, catalogue: Catalogue) -> Mode:
     return min(ask.ceiling, Mode.ENFORCE if known is None else known.mode, key=MODES.index)
 
 
-def judge_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str = "spec") -> Verdict:
-    """Judge a pod, or a template, before anything was written into it.
+def judge_pod(
+    pod: PodView,
+    asked: Sequence[Ask],
+    catalogue: Catalogue,
+    path: str = "spec",
+    surroundings: Surroundings = NOTHING_KNOWN,
+) -> Verdict:
+    """Judge a pod, or a template, before anything was written into it: where it runs, then where its data is.
 
     ``path`` is where its pod spec stands in the object that people wrote.
     """
+    verdict = judge_placement(pod, asked, catalogue, path)
+    if isinstance(verdict, Denied):
+        return verdict
+    return judge_storage(pod, asked, catalogue, path, surroundings) or verdict
+
+
+def judge_placement(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str) -> Verdict:
+    """Judge where a pod runs."""
     if not asked:
         return Untouched()
     refused = _refused_at_once(pod, asked, catalogue, path)
@@ -131,9 +149,15 @@ def judge_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: st
     return Place(terms, tolerations)
 
 
-def guard_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: str = "spec") -> Denied | None:
-    """Judge a pod as it is about to be stored: None where it cannot run outside what is asked."""
-    verdict = judge_pod(pod, asked, catalogue, path)
+def guard_pod(
+    pod: PodView,
+    asked: Sequence[Ask],
+    catalogue: Catalogue,
+    path: str = "spec",
+    surroundings: Surroundings = NOTHING_KNOWN,
+) -> Denied | None:
+    """Judge a pod as it is about to be stored: None where neither it nor its data can be outside what is asked."""
+    verdict = judge_placement(pod, asked, catalogue, path)
     match verdict:
         case Denied():
             return verdict
@@ -143,7 +167,54 @@ def guard_pod(pod: PodView, asked: Sequence[Ask], catalogue: Catalogue, path: st
                 Code.NOT_PLACED,
                 messages.NOT_PLACED.format(path=path, **class_fields(classification, subject)),
             )
+    return judge_storage(pod, asked, catalogue, path, surroundings)
+
+
+def judge_storage(
+    pod: PodView,
+    asked: Sequence[Ask],
+    catalogue: Catalogue,
+    path: str,
+    surroundings: Surroundings,
+    claims: Sequence[tuple[str, ClaimView]] = (),
+) -> Denied | None:
+    """Judge the volumes of a pod whose classifications are all known, and the claims that its owner makes for it."""
+    default = surroundings.default_class
+    for ask in asked:
+        storage = catalogue[ask.name].storage
+        if storage is None:
+            continue
+        foreign = surroundings.foreign_claims.get(ask.namespace, ()) if ask.namespace else ()
+        troubles = chain(
+            (volume_trouble(volume, storage, path, foreign, default) for volume in pod.volumes),
+            (
+                claim_trouble(claim, storage, f"spec.volumeClaimTemplates[{messages.shown(name)}]", default)
+                for name, claim in claims
+            ),
+        )
+        trouble = next((found for found in troubles if found is not None), None)
+        if trouble is not None:
+            return _stored_elsewhere(trouble, ask, catalogue)
     return None
+
+
+def judge_claim(claim: ClaimView, asked: Sequence[Ask], catalogue: Catalogue) -> Denied | None:
+    """Judge a claim that is being made, after the API server has given it the default class where there is one."""
+    for ask in asked:
+        if ask.name not in catalogue:
+            return unknown(ask)
+        storage = catalogue[ask.name].storage
+        trouble = None if storage is None else claim_trouble(claim, storage, messages.CLAIM_PATH)
+        if trouble is not None:
+            return _stored_elsewhere(trouble, ask, catalogue)
+    return None
+
+
+def _stored_elsewhere(trouble: Trouble, ask: Ask, catalogue: Catalogue) -> Denied:
+    template = messages.VOLUME if trouble.code is Code.VOLUME else messages.STORAGE_CLAIM
+    fields = class_fields(catalogue[ask.name], ask.subject)
+    message = template.format(asks=trouble.asks, allows=trouble.allows, fix=trouble.fix, **fields)
+    return Denied(trouble.code, message)
 
 
 def cross_all(pod: PodView, classes: Iterable[Classification]) -> tuple[Term, ...] | None:

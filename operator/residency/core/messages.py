@@ -18,6 +18,7 @@ _TITLE_LENGTH = 80
 _REFERENCE_LENGTH = 155
 _ALLOWS_LENGTH = 140
 _REQUIRES_LENGTH = 280
+_CLASSES_LENGTH = 100
 
 _SHOWN = 2
 
@@ -27,10 +28,14 @@ KEY_LENGTH: Final = 80
 NAME_PATTERN: Final = "^[A-Za-z0-9._-]{1,63}$"
 """What somebody may call a classification and have it repeated, in Python and (RE2) in CEL alike."""
 
+SHOWN_PATTERN: Final = "^[A-Za-z0-9._:/-]{1,253}$"
+"""What may be repeated of other names that somebody chose, in Python and (RE2) in CEL alike."""
+
 NOT_A_NAME: Final = "(not a name)"
 """Shown instead of anything else: an annotation may hold line ends, which the API server does not print, or a book."""
 
 _NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
+_PRINTABLE = re.compile(SHOWN_PATTERN.removesuffix("$") + r"\Z", re.ASCII)
 
 _MORE: Final = "{code}; more: kubectl describe dcl {name}"
 
@@ -153,6 +158,49 @@ PROTECTED: Final = (
     + Code.PROTECTED
 )
 
+STORAGE_CLAIM: Final = (
+    "Not allowed to store there: {asks}, but {subject} is {title}, which allows {allows}. "
+    "Fix: {fix}.{why} " + _MORE.replace("{code}", Code.STORAGE_CLAIM)
+)
+VOLUME: Final = (
+    "Not allowed to mount that: {asks}, but {subject} is {title}, which allows {allows}. "
+    "Fix: {fix}.{why} " + _MORE.replace("{code}", Code.VOLUME)
+)
+VOLUME_RELEASED: Final = (
+    "Not released: volume {name} was bound to claim {claim} and may hold classified data, because a classification "
+    "allows {storage_class}. Fix: have it done by somebody who may "
+    + Right.DECLASSIFY
+    + " persistentvolumes/{name} (ClusterRole residency-declassifier), or delete it. "
+    + Code.VOLUME_RELEASED
+)
+STORAGE_FACTS: Final = (
+    "Not attested: {user} may not {deed} StorageClass {name}, because claims are judged by it. Fix: have it "
+    "done by somebody who may "
+    + Right.ATTEST
+    + " storageclasses.storage.k8s.io/{name} (ClusterRole residency-attestor). "
+    + Code.NODE_FACTS
+)
+
+CLAIM_PATH: Final = "the claim"
+NO_CLASS: Final = 'StorageClass ""'
+ASKS_CLASS: Final = "{path} asks {storage_class}"
+ASKS_NO_CLASS: Final = "{path} names no StorageClass and the cluster has no default"
+ASKS_DEFAULT: Final = "{path} names no StorageClass and the cluster's default is {default}"
+ASKS_VOLUME: Final = "{path} names volume {volume} itself"
+ASKS_SOURCE: Final = "{path} is filled from {kind} {name}"
+ASKS_FAR_SOURCE: Final = "{path} is filled from {kind} {name} of namespace {namespace}"
+MOUNTS_CLAIM: Final = "{path} mounts claim {claim}, which is older and not allowed"
+MOUNTS_ANY_CLAIM: Final = "{path} mounts claim {claim}, and so many claims there are older and not allowed that none is"
+MOUNTS_TYPE: Final = "{path} is {type}"
+MOUNTS_DRIVER: Final = "{path} is csi of driver {driver}"
+ALLOWS_NEW_VOLUMES: Final = "only volumes that are made for their claim"
+ALLOWS_SOURCES: Final = "only claims and snapshots of the same namespace"
+FIX_CLASS: Final = "set storageClassName to one that is allowed"
+FIX_VOLUME_NAME: Final = "leave volumeName out"
+FIX_SOURCE: Final = "use one of those as data source, or none"
+FIX_VOLUME: Final = "use a claim, as persistentVolumeClaim or ephemeral"
+FIX_MOUNT: Final = "move its data to a new claim of a class that is allowed"
+
 
 def one_line(text: str, length: int) -> str:
     """Fold white space and cut to a number of bytes, with an ellipsis where something was cut."""
@@ -255,6 +303,31 @@ def tolerates(tolerations: Iterable[Mapping[str, str]]) -> str:
         for t in tolerations
     )
     return one_line("; ".join(written), _REQUIRES_LENGTH)
+
+
+def shown(name: str) -> str:
+    """The name of something that somebody chose, cut where it is very long; nothing that could break a line."""
+    if not _PRINTABLE.match(name):
+        return NOT_A_NAME
+    return name if len(name) <= KEY_LENGTH else name[: KEY_LENGTH - 1] + "…"
+
+
+def storage_class(name: str) -> str:
+    """A StorageClass as messages name it; the empty name is that of volumes made by hand."""
+    return f"StorageClass {shown(name)}" if name else NO_CLASS
+
+
+def classes(names: Sequence[str]) -> str:
+    """Which StorageClasses a classification allows."""
+    if not names:
+        return "only StorageClasses with labels that none has here"
+    return one_line(f"StorageClass {listing(names)}", _CLASSES_LENGTH)
+
+
+def mounts(drivers: Sequence[str]) -> str:
+    """Which volumes a classification allows."""
+    inline = f" and inline CSI of {listing(drivers)}" if drivers else ""
+    return one_line(f"claims, what is on the node{inline}", _CLASSES_LENGTH)
 
 
 def namespace_subject(namespace: str) -> str:

@@ -21,10 +21,12 @@ from residency.core.judge import (
     class_fields,
     cross_all,
     in_mode,
-    judge_pod,
+    judge_placement,
+    judge_storage,
     missing_tolerations,
 )
 from residency.core.placement import Classification
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.core.workload import (
     TEMPLATE_PATHS,
     Json,
@@ -32,6 +34,7 @@ from residency.core.workload import (
     PodView,
     Term,
     annotation,
+    claim_templates,
     template_of,
 )
 
@@ -44,6 +47,7 @@ def judge_workload(
     catalogue: Catalogue,
     enforcement: str | None = None,
     mode: Mode = Mode.ENFORCE,
+    surroundings: Surroundings = NOTHING_KNOWN,
 ) -> Verdict:
     """Judge a workload of any built-in kind but Pod as somebody applies it, by the classifications of one mode.
 
@@ -62,9 +66,14 @@ def judge_workload(
     pod = PodView.from_template(template)
     asked = in_mode(mode, asks(namespace, label, pod.classification, enforcement), catalogue)
     if kind == "DaemonSet":
-        return _judge_daemonset(workload, pod, asked, catalogue)
-    verdict = judge_pod(pod, asked, catalogue, f"{path}.spec")
-    return verdict if isinstance(verdict, Denied) else Untouched()
+        verdict = _judge_daemonset(workload, pod, asked, catalogue)
+    else:
+        verdict = judge_placement(pod, asked, catalogue, f"{path}.spec")
+    if isinstance(verdict, Denied):
+        return verdict
+    claims = claim_templates(kind, workload)
+    refused = judge_storage(pod, asked, catalogue, f"{path}.spec", surroundings, claims)
+    return refused or (verdict if kind == "DaemonSet" else Untouched())
 
 
 def outer_annotation(kind: str, workload: Json) -> str | None:
@@ -97,7 +106,7 @@ def _judge_daemonset(daemonset: Json, pod: PodView, asked: Sequence[Ask], catalo
     own_tolerations = bool(pod.tolerations) and canonical_tolerations(pod.tolerations) != written
     plain = replace(pod, terms=pod.terms if own_terms else None, tolerations=pod.tolerations if own_tolerations else ())
     path = "spec.template.spec"
-    verdict = judge_pod(plain, asked, catalogue, path)
+    verdict = judge_placement(plain, asked, catalogue, path)
     if isinstance(verdict, Denied) or not asked:
         return verdict
     classes = [catalogue[ask.name] for ask in asked]

@@ -9,6 +9,7 @@ from typing import Any
 
 from residency.api.names import CLASSIFICATION
 from residency.core.requirements import Operator, Requirement
+from residency.core.storage import ClaimView, Volume
 
 Json = Mapping[str, Any]
 
@@ -44,7 +45,7 @@ class PodToleration:
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """What decides where a pod runs. ``terms`` is None where it has no required node affinity."""
+    """What decides where a pod runs and where its data is. ``terms`` is None without required node affinity."""
 
     node_selector: Mapping[str, str]
     terms: tuple[Term, ...] | None
@@ -52,6 +53,7 @@ class PodView:
     node_name: str = ""
     classification: str | None = None
     """The annotation; None where there is none."""
+    volumes: tuple[Volume, ...] = ()
 
     @classmethod
     def from_template(cls, template: Json) -> "PodView":
@@ -65,6 +67,7 @@ class PodView:
             tolerations=tuple(map(_toleration, spec.get("tolerations") or ())),
             node_name=spec.get("nodeName") or "",
             classification=annotation(template),
+            volumes=tuple(map(Volume.from_volume, spec.get("volumes") or ())),
         )
 
 
@@ -120,3 +123,11 @@ def template_of(kind: str, workload: Json) -> Json | None:
     for step in TEMPLATE_PATHS[kind]:
         found = (found or {}).get(step)
     return found or None
+
+
+def claim_templates(kind: str, workload: Json) -> tuple[tuple[str, ClaimView], ...]:
+    """The claims that a StatefulSet makes for its pods, by name; others make none."""
+    if kind != "StatefulSet":
+        return ()
+    templates = (workload.get("spec") or {}).get("volumeClaimTemplates") or ()
+    return tuple(((t.get("metadata") or {}).get("name") or "", ClaimView.from_claim(t)) for t in templates)

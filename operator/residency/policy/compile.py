@@ -8,14 +8,16 @@ from typing import Any
 
 from residency.api.names import Mode, PolicyName
 from residency.core.judge import Catalogue
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.bindings import guard_annotations, guard_bindings
 from residency.policy.cel import DoesNotFit
 from residency.policy.classifications import guard_classifications
 from residency.policy.defaults import default_namespaces
 from residency.policy.namespaces import guard_namespaces
 from residency.policy.nodes import guard_nodes
-from residency.policy.objects import ANNOTATED, CLASSIFIED, EVERYWHERE, Frame, Pair, Settings, Surroundings
+from residency.policy.objects import ANNOTATED, CLASSIFIED, EVERYWHERE, Frame, Pair, Settings
 from residency.policy.pods import guard_pods, place_pods
+from residency.policy.storage import guard_claims, guard_storage_classes, guard_volumes
 from residency.policy.templates import guard_templates, place_daemonsets
 from residency.policy.variables import Tables
 
@@ -40,21 +42,18 @@ class CompiledPolicies:
         return sum(len(json.dumps(item)) for item in self.objects)
 
 
-_ORDINARY = Surroundings()
-
-
 def compile_policies(
-    catalogue: Catalogue, settings: Settings, surroundings: Surroundings = _ORDINARY
+    catalogue: Catalogue, settings: Settings, surroundings: Surroundings = NOTHING_KNOWN
 ) -> CompiledPolicies:
-    """Compile a catalogue.
+    """Compile a catalogue, for a cluster that is like this.
 
     Raises:
         DoesNotFit: the result is too large for the API server; the message says what would help.
     """
-    tables = Tables.of(catalogue)
-    blank = _objects(tables, catalogue, surroundings, Frame(settings, revision=""))
+    tables = Tables.of(catalogue, surroundings)
+    blank = _objects(tables, catalogue, Frame(settings, revision=""))
     revision = hashlib.sha256(json.dumps(blank, sort_keys=True).encode()).hexdigest()[:12]
-    objects = _objects(tables, catalogue, surroundings, Frame(settings, revision))
+    objects = _objects(tables, catalogue, Frame(settings, revision))
     for item in objects:
         size = len(json.dumps(item))
         if size > LARGEST_OBJECT:
@@ -66,7 +65,7 @@ def compile_policies(
     return CompiledPolicies(revision, tuple(objects))
 
 
-def _objects(tables: Tables, catalogue: Catalogue, surroundings: Surroundings, frame: Frame) -> list[dict[str, Any]]:
+def _objects(tables: Tables, catalogue: Catalogue, frame: Frame) -> list[dict[str, Any]]:
     """Bindings first, so that a policy is in force once it is there; pods last, because the canary is one."""
     names = PolicyName
     pairs = [
@@ -75,8 +74,11 @@ def _objects(tables: Tables, catalogue: Catalogue, surroundings: Surroundings, f
         guard_nodes(frame, catalogue),
         guard_bindings(frame, catalogue),
         guard_annotations(frame, catalogue),
-        *_telling(tables, catalogue, surroundings, frame, Mode.WARN),
-        *_telling(tables, catalogue, surroundings, frame, Mode.AUDIT),
+        guard_volumes(frame, catalogue),
+        guard_storage_classes(frame, catalogue),
+        *_telling(tables, catalogue, frame, Mode.WARN),
+        *_telling(tables, catalogue, frame, Mode.AUDIT),
+        guard_claims(frame, tables, names.GUARD_CLAIMS, CLASSIFIED),
         guard_templates(frame, tables, names.GUARD_TEMPLATES, CLASSIFIED),
         guard_templates(frame, tables, names.GUARD_ANNOTATED_TEMPLATES, ANNOTATED),
         guard_pods(frame, tables, names.GUARD_ANNOTATED_PODS, ANNOTATED),
@@ -91,26 +93,25 @@ def _objects(tables: Tables, catalogue: Catalogue, surroundings: Surroundings, f
 
 
 _TELLING = {
-    Mode.WARN: (PolicyName.WARN_BINDINGS, PolicyName.WARN_TEMPLATES, PolicyName.WARN_PODS),
-    Mode.AUDIT: (PolicyName.AUDIT_BINDINGS, PolicyName.AUDIT_TEMPLATES, PolicyName.AUDIT_PODS),
+    Mode.WARN: (PolicyName.WARN_BINDINGS, PolicyName.WARN_CLAIMS, PolicyName.WARN_TEMPLATES, PolicyName.WARN_PODS),
+    Mode.AUDIT: (PolicyName.AUDIT_BINDINGS, PolicyName.AUDIT_CLAIMS, PolicyName.AUDIT_TEMPLATES, PolicyName.AUDIT_PODS),
 }
 """The policies that only tell, by mode."""
 
 
-def _telling(
-    tables: Tables, catalogue: Catalogue, surroundings: Surroundings, frame: Frame, mode: Mode
-) -> Iterator[Pair]:
+def _telling(tables: Tables, catalogue: Catalogue, frame: Frame, mode: Mode) -> Iterator[Pair]:
     """The guards of a lower mode; the set of objects is always the same, what nothing uses matches nothing."""
-    bindings, templates, pods = _TELLING[mode]
+    bindings, claims, templates, pods = _TELLING[mode]
     # Where a classification has the mode itself, pods anywhere may be annotated with it.
     of_classifications = mode in tables.modes.used
     scope = EVERYWHERE if of_classifications else CLASSIFIED
     pairs = (
         guard_bindings(frame, catalogue, bindings, mode),
+        guard_claims(frame, tables, claims, CLASSIFIED, mode),
         guard_templates(frame, tables, templates, scope, mode),
         guard_pods(frame, tables, pods, scope, mode),
     )
-    used = of_classifications or mode in surroundings.lowered
+    used = of_classifications or mode in tables.surroundings.lowered
     return iter(pairs) if used else map(frame.idle, pairs)
 
 

@@ -6,7 +6,8 @@ from residency.policy import rules
 from residency.policy.cel import literal, message
 
 
-def _class_fields(index: str) -> dict[str, str]:
+def class_fields(index: str) -> dict[str, str]:
+    """Who asks for what, and why, for the classification at an index of ``variables.names``."""
     return {
         "subject": f"variables.subjects[{index}]",
         "name": f"variables.names[{index}]",
@@ -17,13 +18,13 @@ def _class_fields(index: str) -> dict[str, str]:
 
 def unknown_classification() -> str:
     """Names what is asked for and not in force."""
-    fields = _class_fields("variables.names.indexOf(variables.unknown[0])")
+    fields = class_fields("variables.names.indexOf(variables.unknown[0])")
     return message(messages.UNKNOWN_CLASSIFICATION, **fields | {"name": rules.said(fields["name"])})
 
 
 def refusal(path: str) -> str:
     """Why a pod or template of which ``variables.placeable`` is false is refused."""
-    first, contradicted = _class_fields("0"), _class_fields("variables.contradicted")
+    first, contradicted = class_fields("0"), class_fields("variables.contradicted")
     only_empty = message(messages.ONLY_EMPTY_TERMS, path=path, name=first["name"])
     allows = "variables.texts[variables.contradicted][variables.key]"
     contradiction = message(messages.CONTRADICTION, asks="variables.asks", allows=allows, **contradicted)
@@ -41,12 +42,12 @@ def refusal(path: str) -> str:
 
 def not_placed(path: str) -> str:
     """Why a pod is refused that could have been placed and was not."""
-    return message(messages.NOT_PLACED, path=path, **_class_fields("0"))
+    return message(messages.NOT_PLACED, path=path, **class_fields("0"))
 
 
 def daemonset_affinity() -> str:
     """What a DaemonSet with an affinity of its own has to require."""
-    fields = _class_fields("variables.unkept")
+    fields = class_fields("variables.unkept")
     return message(
         messages.DAEMONSET_AFFINITY,
         path=literal("spec.template.spec"),
@@ -57,7 +58,7 @@ def daemonset_affinity() -> str:
 
 def daemonset_tolerations() -> str:
     """What a DaemonSet with tolerations of its own has to tolerate."""
-    fields = _class_fields("variables.untolerating")
+    fields = class_fields("variables.untolerating")
     requires = 'variables.texts[variables.untolerating]["tolerates"]'
     return message(messages.DAEMONSET_TOLERATIONS, path=literal("spec.template.spec"), requires=requires, **fields)
 

@@ -5,6 +5,7 @@ namespace out of the policy's sight. Old and new are compared in CEL instead, on
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from residency.api.names import (
     BY_DEFAULT,
@@ -20,7 +21,7 @@ from residency.api.names import (
 )
 from residency.core import messages
 from residency.core.judge import MODES, Catalogue
-from residency.core.placement import Alternative, Placement, placement_implies
+from residency.core.placement import Alternative, Classification, Placement, Storage, placement_implies, storage_implies
 from residency.policy import rules
 from residency.policy.cel import Table, literal, message
 from residency.policy.modes import Modes, rank_of_ceiling
@@ -31,7 +32,7 @@ from residency.policy.variables import reasons
 def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     """Refuse a label that names nothing in force or stands where none may, and to loosen one without the right."""
     groups = _groups(catalogue)
-    group_of = Table("groups", {name: groups[c.placement.alternatives] for name, c in sorted(catalogue.items())})
+    group_of = Table("groups", {name: groups[_demands(c)] for name, c in sorted(catalogue.items())})
     free = Table("free", _free_moves(groups))
     why = reasons(catalogue)
     own = literal(frame.settings.canary_namespace)
@@ -168,19 +169,31 @@ def _not_by(default: str) -> str:
     return f' && !(request.operation == "CREATE" && variables.next == {literal(default)} && {note})'
 
 
-def _groups(catalogue: Catalogue) -> dict[tuple[Alternative, ...], str]:
-    """A short name for each different set of alternatives: many classifications ask the same of nodes."""
-    different = dict.fromkeys(c.placement.alternatives for _, c in sorted(catalogue.items()))
-    return {alternatives: str(number) for number, alternatives in enumerate(different)}
+_Demands = tuple[tuple[Alternative, ...], Storage | None]
 
 
-def _free_moves(groups: Mapping[tuple[Alternative, ...], str]) -> dict[str, list[str]]:
+def _demands(classification: Classification) -> _Demands:
+    """What counts when a namespace moves: what is asked, whichever StorageClasses meet it just now."""
+    storage = classification.storage
+    return classification.placement.alternatives, None if storage is None else replace(storage, classes=())
+
+
+def _groups(catalogue: Catalogue) -> dict[_Demands, str]:
+    """A short name for each different set of demands: many classifications ask the same."""
+    different = dict.fromkeys(_demands(c) for _, c in sorted(catalogue.items()))
+    return {demands: str(number) for number, demands in enumerate(different)}
+
+
+def _free_moves(groups: Mapping[_Demands, str]) -> dict[str, list[str]]:
     """For each group those that a namespace may move to without any right: those that imply it."""
     return {
-        current: [
-            other
-            for target, other in groups.items()
-            if other == current or placement_implies(Placement(target), Placement(alternatives))
-        ]
-        for alternatives, current in groups.items()
+        current: [other for target, other in groups.items() if other == current or _implies(target, demands)]
+        for demands, current in groups.items()
     }
+
+
+def _implies(one: _Demands, other: _Demands) -> bool:
+    (alternatives, storage), (its_alternatives, its_storage) = one, other
+    return placement_implies(Placement(alternatives), Placement(its_alternatives)) and storage_implies(
+        storage, its_storage
+    )

@@ -49,16 +49,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the policies depend on of the cluster that they are for.
-
-    ``lowered`` are the modes to which namespaces are lowered.
-    """
-
-    lowered: frozenset[Mode] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Scope:
     """Where a policy on pods or templates applies: the selector of its binding, the condition on its objects."""
 

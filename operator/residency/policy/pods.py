@@ -5,6 +5,7 @@ from residency.policy import denials, patches
 from residency.policy.canary import in_force
 from residency.policy.cel import literal
 from residency.policy.objects import Frame, Pair, Scope, rule
+from residency.policy.storage import ELSEWHERE, storage_denial, storing
 from residency.policy.variables import (
     IMPLICIT,
     TOLERATIONS_OF_SPEC,
@@ -61,12 +62,17 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope, mod
         *asked(tables, mode),
         *terms(tables, IMPLICIT, to_write=False),
         *admitted(),
+        *storing(tables, scope),
         *denial(tables, path),
+        *storage_denial(tables, path),
     ]
     enforced = mode is Mode.ENFORCE
     text = f"variables.placeable ? {denials.not_placed(path)} : {denials.refusal(path)}"
-    told = f"variables.canary ? {in_force(frame.revision)} : {text}"
-    passes = "variables.admitted" if enforced else "variables.placeable"
+    placed = "variables.admitted" if enforced else "variables.placeable"
+    passes = placed
+    if tables.storage is not None:
+        text = f"{placed} ? {ELSEWHERE} : {text}"
+        passes = f"({placed} && variables.stored)"
     resource_rule = rule("", "v1", ["CREATE", "UPDATE"], ["pods"])
     return frame.validating(
         name,
@@ -77,6 +83,6 @@ def guard_pods(frame: Frame, tables: Tables, name: PolicyName, scope: Scope, mod
         # Not as match conditions, each of which costs as much as the usual judgement. A canary is not admitted: its
         # classification is unknown.
         f"!({RELEASED}) || ({MIRROR}) || variables.names.size() == 0 || {passes}",
-        told if enforced else denials.refusal(path),
+        f"variables.canary ? {in_force(frame.revision)} : {text}",
         mode,
     )

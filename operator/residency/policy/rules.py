@@ -3,7 +3,7 @@
 Each function returns the text of one CEL expression; its arguments are CEL expressions too.
 """
 
-from residency.core.messages import KEY_LENGTH, NAME_PATTERN, NOT_A_NAME
+from residency.core.messages import KEY_LENGTH, NAME_PATTERN, NOT_A_NAME, SHOWN_PATTERN
 from residency.core.requirements import INTEGER_PATTERN
 from residency.policy.cel import literal
 
@@ -103,3 +103,8 @@ def said(name: str) -> str:
 def cut(text: str, length: int = KEY_LENGTH) -> str:
     """A text cut as ``residency.core.messages.short`` cuts a label key."""
     return f'({text}.size() <= {length} ? {text} : {text}.substring(0, {length - 1}) + "…")'
+
+
+def shown(name: str) -> str:
+    """The name of something that somebody chose, as ``residency.core.messages.shown`` shows it."""
+    return f"({name}.matches({literal(SHOWN_PATTERN)}) ? {cut(name)} : {literal(NOT_A_NAME)})"

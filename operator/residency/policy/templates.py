@@ -4,6 +4,7 @@ from residency.api.names import CLASSIFICATION, Mode, PolicyName
 from residency.policy import denials, patches
 from residency.policy.cel import literal
 from residency.policy.objects import OWNERLESS, TEMPLATE, Frame, Pair, Scope, rule
+from residency.policy.storage import ELSEWHERE, storage_denial, storing
 from residency.policy.variables import (
     IMPLICIT,
     TOLERATIONS_OF_SPEC,
@@ -20,6 +21,9 @@ _PATH = (
     'request.kind.kind == "CronJob" ? "spec.jobTemplate.spec.template" : '
     'request.kind.kind == "PodTemplate" ? "template" : "spec.template"'
 )
+
+# The claims that a StatefulSet makes for its pods.
+_CLAIMS = 'request.kind.kind == "StatefulSet" ? dyn(object).spec.?volumeClaimTemplates.orValue([]) : []'
 
 
 def _misplaced(tables: Tables, mode: Mode) -> str:
@@ -81,12 +85,9 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
             f"variables.tolerated.size() > 1 && "
             f"{lacking(TOLERATIONS_OF_SPEC, 'variables.tolerated[0]')}.size() == 0 ? 1 : 0",
         ),
+        *storing(tables, scope, _CLAIMS),
+        *storage_denial(tables, path, _CLAIMS),
     ]
-    conditions = (
-        *OWNERLESS,
-        ("judged-part-changed", _judged_part_changed()),
-        *scope.of_templates,
-    )
     untolerating = patches.UNTOLERATING
     kept = "variables.kept" if enforced else "(variables.kept || !variables.ownTerms)"
     daemonset = f"{kept} && !{untolerating}"
@@ -100,6 +101,17 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
         f"variables.ownTerms && !variables.kept ? {denials.daemonset_affinity()} : "
         f"{untolerating} ? {denials.daemonset_tolerations()} : {denials.not_placed(path)}"
     )
+    changed = _judged_part_changed()
+    if tables.storage is not None:
+        # Each part is judged when it changes, and only then: what is wrong with the other is from before.
+        variables += [("placed_anew", changed), ("stored_anew", _storage_changed()), ("fit", expression)]
+        text = f"variables.placed_anew && !variables.fit ? ({text}) : {ELSEWHERE}"
+        expression = (
+            "(!variables.placed_anew || variables.fit) && "
+            "(!variables.stored_anew || variables.unknown.size() > 0 || variables.stored)"
+        )
+        changed = f"{changed} || {_storage_changed()}"
+    conditions = (*OWNERLESS, ("judged-part-changed", changed), *scope.of_templates)
     rules_ = [
         rule(
             "apps",
@@ -115,20 +127,30 @@ def guard_templates(frame: Frame, tables: Tables, name: PolicyName, scope: Scope
 
 
 def _judged_part_changed() -> str:
-    def part(thing: str) -> list[str]:
-        template = f"({TEMPLATE.format(thing)})"
-        return [
-            f"{template}.?spec.?{name}"
+    return _changed(
+        *(
+            f"({TEMPLATE}).?spec.?{name}"
             for name in (
                 "nodeSelector",
                 "affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution",
                 "nodeName",
                 "tolerations",
             )
-        ] + [
-            f"{template}.?metadata.?annotations[?{literal(CLASSIFICATION)}]",
-            f"dyn({thing}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
-        ]
+        ),
+        f"({TEMPLATE}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
+        f"dyn({{0}}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
+    )
 
-    changes = " || ".join(f"{new} != {old}" for new, old in zip(part("object"), part("oldObject"), strict=True))
+
+def _storage_changed() -> str:
+    return _changed(
+        f"({TEMPLATE}).?spec.?volumes",
+        f"({TEMPLATE}).?metadata.?annotations[?{literal(CLASSIFICATION)}]",
+        "dyn({0}).?spec.?volumeClaimTemplates",
+    )
+
+
+def _changed(*parts: str) -> str:
+    """Whether one of these, written with {0} for the object, is not as it was."""
+    changes = " || ".join(f"{part.format('object')} != {part.format('oldObject')}" for part in parts)
     return f'request.operation == "CREATE" || {changes}'

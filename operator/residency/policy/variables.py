@@ -7,10 +7,12 @@ list of none or one) itself, and then these. Variables are evaluated when first 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from residency.api.classification import StorageException
 from residency.api.names import CANARY, CLASSIFICATION, FACT_PREFIX, Mode
 from residency.core import messages
 from residency.core.judge import Catalogue
-from residency.core.placement import MAX_TERMS, Classification, Placement
+from residency.core.placement import MAX_TERMS, Classification, Placement, Storage
+from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy import rules
 from residency.policy.algebra import Algebra, operators_of
 from residency.policy.cel import Table, literal
@@ -37,9 +39,12 @@ class Tables:
     alternatives: Table
     tolerations: Table
     texts: Table
+    storage: Table | None
+    """None where no classification demands anything of storage."""
+    surroundings: Surroundings
 
     @classmethod
-    def of(cls, catalogue: Catalogue) -> "Tables":
+    def of(cls, catalogue: Catalogue, surroundings: Surroundings = NOTHING_KNOWN) -> "Tables":
         """Raises DoesNotFit where a single classification is too long."""
         ordered = sorted(catalogue.items())
         return cls(
@@ -48,6 +53,8 @@ class Tables:
             Table("alternatives", {name: _alternatives(c.placement) for name, c in ordered}),
             Table("tolerations", {name: _tolerations(c.placement) for name, c in ordered}),
             Table("texts", {name: _texts(c) for name, c in ordered}),
+            Table("storage", stored) if (stored := _stored(catalogue)) else None,
+            surroundings,
         )
 
 
@@ -66,6 +73,23 @@ def _tolerations(placement: Placement) -> list[list[str]]:
     return [[t.key, t.operator, t.value, t.effect] for t in placement.tolerations]
 
 
+def _stored(catalogue: Catalogue) -> dict[str, list[list[str]]]:
+    """What is demanded of storage: the names of StorageClasses, CSI drivers, exceptions."""
+    return {
+        name: [list(c.storage.classes), list(c.storage.drivers), _exceptions(c.storage)]
+        for name, c in sorted(catalogue.items())
+        if c.storage is not None
+    }
+
+
+def _exceptions(storage: Storage) -> list[str]:
+    allowed = {
+        StorageException.STATIC_VOLUMES: storage.static_volumes,
+        StorageException.DATA_SOURCES: storage.data_sources,
+    }
+    return [str(exception) for exception, holds in allowed.items() if holds]
+
+
 def _texts(classification: Classification) -> Mapping[str, str]:
     placement = classification.placement
     return {
@@ -73,8 +97,15 @@ def _texts(classification: Classification) -> Mapping[str, str]:
         "why": classification.why,
         "requires": messages.requires(placement.alternatives[0]),
         "tolerates": messages.tolerates(t.to_dict() for t in placement.tolerations),
+        **_storage_texts(classification.storage),
         **dict(classification.allows),
     }
+
+
+def _storage_texts(storage: Storage | None) -> dict[str, str]:
+    if storage is None:
+        return {}
+    return {"classes": messages.classes(storage.classes), "mounts": messages.mounts(storage.drivers)}
 
 
 def annotation_of(thing: str) -> str:
@@ -190,6 +221,19 @@ def lacking(tolerations_of_pod: str, needed: str = "variables.needed") -> str:
     return f"{needed}.filter(x, !{tolerations_of_pod}.exists(p, {rules.covers('p', 'x')}))"
 
 
+def speaking(tables: Tables) -> Variables:
+    """Who asks for what, in words, for each of the names."""
+    return [
+        *tables.texts.variables(),
+        ("texts", f"variables.names.map(n, ({tables.texts.find('n')}).orValue({{}}))"),
+        (
+            "subjects",
+            'variables.names.map(n, n in variables.label ? "namespace " + namespaceObject.metadata.name : '
+            f"{literal(messages.ANNOTATION_SUBJECT)})",
+        ),
+    ]
+
+
 def denial(tables: Tables, path: str) -> Variables:
     """What is wrong, as text: evaluated only on a refusal. ``path`` is CEL for where the pod spec stands."""
     asks = {
@@ -208,13 +252,7 @@ def denial(tables: Tables, path: str) -> Variables:
         f"!{algebra.accepts('r', 'variables.selector[variables.key]')})"
     )
     return [
-        *tables.texts.variables(),
-        ("texts", f"variables.names.map(n, ({tables.texts.find('n')}).orValue({{}}))"),
-        (
-            "subjects",
-            'variables.names.map(n, n in variables.label ? "namespace " + namespaceObject.metadata.name : '
-            f"{literal(messages.ANNOTATION_SUBJECT)})",
-        ),
+        *speaking(tables),
         ("contradicted", f"variables.alone.map(alone, {rules.living('alone')}).indexOf(false)"),
         ("leading", f"variables.implicit ? dyn({{}}) : variables.terms.filter(t, !{rules.empty('t')})[0]"),
         ("preferred", "variables.asked[variables.contradicted][0]"),
