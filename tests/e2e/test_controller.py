@@ -20,6 +20,8 @@ GUARD: Final = f"{VALIDATING}/{PolicyName.GUARD_PODS}"
 GUARD_BINDING: Final = f"{VALIDATING.removesuffix('ies')}ybindings/{PolicyName.GUARD_PODS}"
 PLACER: Final = f"{MUTATING}/{PolicyName.PLACE_PODS}"
 PLACER_BINDING: Final = f"{MUTATING.removesuffix('ies')}ybindings/{PolicyName.PLACE_PODS}"
+DEFAULTER: Final = f"{MUTATING}/{PolicyName.DEFAULT_NAMESPACES}"
+DEFAULTER_BINDING: Final = f"{MUTATING.removesuffix('ies')}ybindings/{PolicyName.DEFAULT_NAMESPACES}"
 CLUSTER_ROLE: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles/residency-controller"
 CANARY_NAMESPACE: Final = "/api/v1/namespaces/residency-canary"
 
@@ -135,7 +137,8 @@ def test_a_change_is_ready_again_with_another_revision(installed: Installation, 
 
 
 def test_where_nothing_changes_nothing_is_written(installed: Installation, dutch: str, controller: Controller) -> None:
-    paths = [f"{CLASSIFICATIONS}/{dutch}", GUARD, GUARD_BINDING, PLACER, PLACER_BINDING]
+    policies = [GUARD, GUARD_BINDING, PLACER, PLACER_BINDING, DEFAULTER, DEFAULTER_BINDING]
+    paths = [f"{CLASSIFICATIONS}/{dutch}", *policies]
     before = [version(installed, path) for path in paths]
     passes = controller.metric("residency_reconcile_duration_seconds_count")
     wait_for(lambda: controller.metric("residency_reconcile_duration_seconds_count") >= passes + 2)
@@ -143,7 +146,8 @@ def test_where_nothing_changes_nothing_is_written(installed: Installation, dutch
 
 
 def test_a_restart_writes_nothing_either(installed: Installation, dutch: str, controller: Controller) -> None:
-    paths = [f"{CLASSIFICATIONS}/{dutch}", GUARD, GUARD_BINDING, PLACER, PLACER_BINDING]
+    policies = [GUARD, GUARD_BINDING, PLACER, PLACER_BINDING, DEFAULTER, DEFAULTER_BINDING]
+    paths = [f"{CLASSIFICATIONS}/{dutch}", *policies]
     before = [version(installed, path) for path in paths]
     assert controller.stop() == 0
     successor = installed.controller()
@@ -350,6 +354,54 @@ def test_what_is_not_in_use_goes_at_once(installed: Installation, dutch: str) ->
     assert installed.classification(dutch)["metadata"]["finalizers"] == ["residency.dev/in-use"]
     installed.delete(f"{CLASSIFICATIONS}/{dutch}")
     wait_for(lambda: not installed.exists(f"{CLASSIFICATIONS}/{dutch}"), 10)
+
+
+# The default for new namespaces
+
+
+def test_the_default_of_the_flags_is_given_as_soon_as_it_is_known_and_outlives_the_controller(
+    installed: Installation, controller: Controller
+) -> None:
+    def given(**labels: str) -> str | None:
+        body = {"metadata": {"name": "new", "labels": labels}}
+        new = installed.cluster.request("POST", "/api/v1/namespaces?dryRun=All", body)
+        found: str | None = new["metadata"]["labels"].get(CLASSIFICATION)
+        return found
+
+    def told(part: str) -> Object | None:
+        return next((line for line in flagged.lines if f"default classification {part}" in line["message"]), None)
+
+    def in_force() -> list[str]:
+        metrics = flagged.get("/metrics")[1].splitlines()
+        return [line for line in metrics if line.startswith("residency_default_classification_in_force")]
+
+    assert controller.stop() == 0
+    flags = ("--default-classification", "nl-default", "--default-exclude-selector", "team in (ci),!tenant")
+    flagged = installed.controller(*flags)
+    sample = 'residency_default_classification_in_force{classification="nl-default"}'
+    try:
+        warning = wait_for(lambda: told("unknown"))
+        assert (warning["level"], warning["classification"]) == ("warning", "nl-default")
+        assert in_force() == [f"{sample} 0.0"]
+        assert given() is None
+        installed.classify("nl-default", DUTCH)
+        installed.wait_ready("nl-default")
+        wait_for(lambda: in_force() == [f"{sample} 1.0"])
+        assert told("known")
+        assert (given(), given(team="ci"), given(team="ci", tenant="a")) == ("nl-default", None, "nl-default")
+        installed.namespace("by-default")
+        wait_for(lambda: installed.classification("nl-default")["status"]["usedBy"]["namespaces"] == 1)
+        delete_namespace(installed, "by-default")
+        wait_for(lambda: installed.classification("nl-default")["status"]["usedBy"]["namespaces"] == 0)
+        with pytest.raises(RequestError, match="in use by new namespaces"):
+            installed.delete(f"{CLASSIFICATIONS}/nl-default")
+        flagged.kill()
+        assert given() == "nl-default"
+    finally:
+        flagged.kill()
+        installed.controller()
+        wait_for(lambda: given() is None, saying="the default to end with its flag")
+        discard(installed, "nl-default")
 
 
 # What was there before
