@@ -114,7 +114,7 @@ def _demanded(table: Table) -> Variables:
 
 def _foreign(tables: Tables, scope: Scope) -> Variables:
     """The claims of this namespace that must not be mounted. Where nothing is classified nobody has looked for any."""
-    if scope is ANNOTATED or not tables.surroundings.foreign_claims:
+    if scope.label_operator == ANNOTATED.label_operator or not tables.surroundings.foreign_claims:
         return [("foreign", '[""]')]
     table = Table("foreign", {n: list(c) for n, c in sorted(tables.surroundings.foreign_claims.items())})
     demanding = "variables.names.size() > 0 && variables.names[0] in variables.label && variables.storage[0].size() > 0"
