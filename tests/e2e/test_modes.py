@@ -136,10 +136,24 @@ def binding_by_hand(api: KeepAlive, namespace: str) -> Answer:
     return api.send("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", body)
 
 
+def claim_abroad(api: KeepAlive, namespace: str) -> Answer:
+    resources = {"requests": {"storage": "1Gi"}}
+    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "us-disk", "resources": resources}
+    return api.send(
+        "POST", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", named({"metadata": {}, "spec": spec})
+    )
+
+
+def volume_abroad(api: KeepAlive, namespace: str) -> Answer:
+    volume = {"name": "data", "nfs": {"server": "files.example", "path": "/"}}
+    return api.send("POST", f"/api/v1/namespaces/{namespace}/pods", named(pod({"volumes": [volume]})))
+
+
 COLUMNS: Final[dict[str, tuple[Act, Code]]] = {
     "guard": (contradicting_pod, Code.CONTRADICTION),
     "template": (contradicting_template, Code.CONTRADICTION),
     "binding": (binding_by_hand, Code.BINDING),
+    "storage": (claim_abroad, Code.STORAGE_CLAIM),
 }
 rows: dict[Mode, dict[str, str]] = {mode: {} for mode in Mode}
 """What was seen, by mode and column."""
@@ -177,6 +191,16 @@ def test_a_mode_does_what_it_says_and_no_more(
     assert str(outcome) == COMES_TO[mode]
     assert code in outcome.text
     seen(mode, column, str(outcome))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", list(Mode))
+def test_volumes_of_a_pod_are_taken_as_its_placement_is(
+    cluster: ControlPlane, api: KeepAlive, mode: Mode, way: str
+) -> None:
+    outcome = Seen(cluster, volume_abroad(api, namespace_of(way, mode)))
+    assert str(outcome) == COMES_TO[mode]
+    assert Code.VOLUME in outcome.text
 
 
 @pytest.mark.parametrize("mode", [Mode.WARN, Mode.AUDIT])
