@@ -14,7 +14,8 @@ from residency.policy.static import admission_configuration
 
 Json = dict[str, Any]
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "classifications"
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = FOLDER / "classifications", FOLDER / "storage-classes.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +37,8 @@ def render(folder: Path, *flags: str) -> int:
     return main(["render", "--static", str(folder), "--namespace", "own", *flags])
 
 
-def compiling(path: Path) -> tuple[str, ...]:
-    return ("--with-policies", "--classifications", str(path))
+def compiling(*paths: Path) -> tuple[str, ...]:
+    return ("--with-policies", "--classifications", *map(str, paths))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -52,10 +53,10 @@ def test_the_same_is_written_again_and_what_is_no_longer_asked_for_is_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert render(out, *compiling(EXAMPLES)) == 0
+    assert render(out, *compiling(*EXAMPLES)) == 0
     first = contents(out)
     assert set(first) == {"validating/residency.yaml", "mutating/residency.yaml", "admission-configuration.yaml"}
-    assert render(out, *compiling(EXAMPLES)) == 0
+    assert render(out, *compiling(*EXAMPLES)) == 0
     assert contents(out) == first
     assert capsys.readouterr().out.count("wrote ") == 2 * 3
 
@@ -100,13 +101,13 @@ def test_check_writes_nothing_and_tells_what_differs(tmp_path: Path, capsys: pyt
     assert capsys.readouterr().out == ""
     assert render(out, "--check", "--service-account", "another") == 1
     assert capsys.readouterr().out == f"differs: {out / 'validating' / 'residency.yaml'}\n"
-    assert render(out, "--check", *compiling(EXAMPLES)) == 1
+    assert render(out, "--check", *compiling(*EXAMPLES)) == 1
     assert contents(out) == before
 
 
 def test_the_flags_of_the_controller_reach_the_policies(tmp_path: Path) -> None:
     flags = ["--canary-namespace", "c", "--exclude-namespace", "x", "--scheduler", "mine", "--service-account", "sa"]
-    assert render(tmp_path, *compiling(EXAMPLES), *flags, "--reinvocation-policy", "IfNeeded") == 0
+    assert render(tmp_path, *compiling(*EXAMPLES), *flags, "--reinvocation-policy", "IfNeeded") == 0
     placing = rendered(tmp_path / "mutating" / "residency.yaml")
     assert {p["spec"]["reinvocationPolicy"] for p in placing if p["kind"].endswith("Policy")} == {"IfNeeded"}
     bound = [p["spec"]["matchResources"] for p in placing if p["kind"].endswith("Binding")]
@@ -130,8 +131,32 @@ def test_what_kubectl_and_a_repository_hold_is_read(tmp_path: Path, capsys: pyte
     assert found.left_out == (f"{tmp_path / 'list.json'}: Namespace payments",)
     assert render(tmp_path / "out", *compiling(tmp_path)) == 0
     assert (
-        f"left out, not a DataClassification: {tmp_path / 'list.json'}: Namespace payments\n" in capsys.readouterr().out
+        f"left out, neither a DataClassification nor a StorageClass: {tmp_path / 'list.json'}: Namespace payments\n"
+        in capsys.readouterr().out
     )
+
+
+STORAGE = {"classSelector": {"matchLabels": {"example.com/country": "NL"}}}
+
+
+def storage_class(name: str, **metadata: Any) -> str:
+    body = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name, **metadata}}
+    return json.dumps(body)
+
+
+def test_storage_classes_in_the_files_are_those_that_claims_may_ask_for(tmp_path: Path) -> None:
+    path, out = tmp_path / "in.yaml", tmp_path / "out"
+    default = {"storageclass.kubernetes.io/is-default-class": "true"}
+    classes = [
+        storage_class("here", labels={"example.com/country": "NL"}),
+        storage_class("there", labels={"example.com/country": "US"}, annotations=default),
+    ]
+    path.write_text("\n---\n".join([document(storage=STORAGE), *classes]))
+    assert render(out, *compiling(path)) == 0
+    text = (out / "validating" / "residency.yaml").read_text()
+    assert '\\"here\\"' in text
+    # The default is known although it is not allowed: templates that name no class are refused by its name.
+    assert "there" in text
 
 
 def test_dates_are_texts_as_kubectl_reads_them(tmp_path: Path) -> None:
@@ -201,6 +226,25 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert said in text
     assert text.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ([], "nl asks something of storage, but there is no StorageClass in the files"),
+        ([storage_class("x", labels=["NL"])], "StorageClass x: metadata.labels must be an object"),
+        ([storage_class("x").replace('"name": "x"', '"name": 7')], "metadata.name must be a text"),
+    ],
+)
+def test_what_is_wrong_with_storage_is_one_line(
+    added: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("\n---\n".join([document(storage=STORAGE), *added]))
+    assert render(tmp_path / "out", *compiling(path)) == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert text.count("\n") == 1
 
 
 def test_what_is_too_large_for_an_api_server_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

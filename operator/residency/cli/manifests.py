@@ -16,9 +16,11 @@ from residency.api.schema import describe
 from residency.core.catalogue import resolve
 from residency.core.judge import Catalogue
 from residency.core.placement import Classification
+from residency.core.storage import StorageClass, with_classes
 
 ENDINGS: Final = (".json", ".yaml", ".yml")
 _API_VERSION: Final = f"{GROUP}/{VERSION}"
+_STORAGE_CLASS: Final = ("storage.k8s.io/v1", "StorageClass")
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _STRING: Final = "tag:yaml.org,2002:str"
 
@@ -35,6 +37,7 @@ class Manifests:
     """What was found in files."""
 
     catalogue: Catalogue
+    storage_classes: tuple[StorageClass, ...]
     left_out: tuple[str, ...]
     """Objects of other kinds, each with its file."""
 
@@ -63,22 +66,21 @@ class _Document:
 def read(paths: Iterable[Path]) -> Manifests:
     """Read all classifications in files, and in the files that lie in folders, and resolve them.
 
-    Files of a platform hold other things too, so objects of other API groups are left out, and told of. Whatever
-    may have been meant as a DataClassification is an error instead: to leave it out would weaken what is enforced.
+    StorageClasses are read too: which of them a classification allows is compiled by their names. Files of a platform
+    hold other things besides, so objects of other API groups are left out, and told of. Whatever may have been meant as
+    a DataClassification is an error instead: to leave it out would weaken what is enforced.
 
     Raises:
         BadManifest: one of them cannot be read, or not be resolved.
     """
     documents = [document for path in paths for file in _files(path) for document in _documents(file)]
-    ours, left_out = [], []
-    for document in documents:
-        if _is_something_else(document):
-            left_out.append(str(document))
-        else:
-            ours.append(document)
+    others = [document for document in documents if _is_something_else(document)]
+    ours = [document for document in documents if not _is_something_else(document)]
     if not ours:
         raise BadManifest(f"no {KIND} in {', '.join(map(str, paths)) or 'no files'}")
-    return Manifests(_resolve(ours), tuple(left_out))
+    classes = tuple(map(_storage_class, filter(_is_storage_class, others)))
+    left_out = tuple(str(document) for document in others if not _is_storage_class(document))
+    return Manifests(_for(classes, _resolve(ours)), classes, left_out)
 
 
 def dump(objects: Sequence[Mapping[str, Any]], remark: str) -> str:
@@ -127,6 +129,31 @@ def _objects(path: Path, content: object) -> Iterator[_Document]:
 def _is_something_else(document: _Document) -> bool:
     group = str(document.content["apiVersion"]).partition("/")[0]
     return group != GROUP and document.kind != KIND
+
+
+def _is_storage_class(document: _Document) -> bool:
+    return (document.content["apiVersion"], document.kind) == _STORAGE_CLASS
+
+
+def _storage_class(document: _Document) -> StorageClass:
+    metadata = document.content.get("metadata")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
+        raise BadManifest(f"{document}: metadata.name must be a text")
+    for part in ("labels", "annotations"):
+        if not isinstance(metadata.get(part) or {}, Mapping):
+            raise BadManifest(f"{document}: metadata.{part} must be an object")
+    return StorageClass.from_metadata(metadata)
+
+
+def _for(classes: Sequence[StorageClass], catalogue: Catalogue) -> Catalogue:
+    """Fill in which StorageClasses each allows."""
+    demanding = [name for name, classification in catalogue.items() if classification.storage is not None]
+    if demanding and not classes:
+        raise BadManifest(
+            f"{demanding[0]} asks something of storage, but there is no StorageClass in the files, so that no claim "
+            "would be allowed: add those of the cluster (kubectl get storageclasses -o yaml)"
+        )
+    return {name: with_classes(classification, classes) for name, classification in catalogue.items()}
 
 
 def _resolve(documents: Sequence[_Document]) -> Catalogue:

@@ -13,6 +13,7 @@ from residency import __version__
 from residency.api.names import FIELD_MANAGER, Mode
 from residency.cli import manifests
 from residency.cli.arguments import add_settings, settings
+from residency.core.storage import default_class
 from residency.core.surroundings import Surroundings
 from residency.policy.compile import DoesNotFit, compile_policies
 from residency.policy.static import MUTATING, VALIDATING, admission_configuration, static_set
@@ -63,7 +64,8 @@ def add_to(commands: "Commands") -> None:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="files with DataClassifications, or folders of such files",
+        help="files with DataClassifications and with the StorageClasses that they ask something of, or folders of "
+        "such files",
     )
     add(
         "--service-account",
@@ -116,10 +118,10 @@ def _compiled(options: argparse.Namespace) -> tuple[dict[str, Any], ...]:
         return ()
     found = manifests.read(options.classifications)
     for other in found.left_out:
-        sys.stdout.write(f"left out, not a DataClassification: {other}\n")
-    # The files do not know which namespaces will be lowered.
-    anywhere = Surroundings(lowered=frozenset({Mode.WARN, Mode.AUDIT}))
-    return compile_policies(found.catalogue, settings(options), anywhere).objects
+        sys.stdout.write(f"left out, neither a DataClassification nor a StorageClass: {other}\n")
+    # The files do not know which namespaces will be lowered, nor which claims there will be from before.
+    surroundings = Surroundings(default_class(found.storage_classes), lowered=frozenset({Mode.WARN, Mode.AUDIT}))
+    return compile_policies(found.catalogue, settings(options), surroundings).objects
 
 
 def _content(objects: Sequence[Mapping[str, Any]]) -> str | None:
