@@ -22,7 +22,9 @@ ACCOUNT: Final = f"system:serviceaccount:{NAMESPACE}:residency-controller"
 MUTATING: Final = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings")
 VALIDATING: Final = ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
 WRITERS: Final = tuple(name for name in PolicyName if name.startswith(("residency-place-", "residency-default-")))
-GUARDS: Final = tuple(name for name in PolicyName if name.startswith("residency-guard-"))
+GUARDS: Final = tuple(
+    name for name in PolicyName if name.startswith(("residency-guard-", "residency-warn-", "residency-audit-"))
+)
 POLICIES: Final = (
     *((kind, name) for kind in MUTATING for name in WRITERS),
     *((kind, name) for kind in VALIDATING for name in GUARDS),
@@ -295,11 +297,17 @@ def test_every_rendered_object_is_accepted(installed: ControlPlane, rendered: li
     assert len(applied.splitlines()) == len(rendered)
 
 
-def test_the_example_in_the_readme_is_accepted(installed: ControlPlane) -> None:
-    _, example = (ROOT / "README.md").read_text().split("```yaml\n")
-    manifests = example.partition("```")[0]
+def test_the_examples_in_the_readme_are_accepted(installed: ControlPlane) -> None:
+    _, *blocks = (ROOT / "README.md").read_text().split("```yaml\n")
+    manifests, *parts = (block.partition("```")[0] for block in blocks)
     applied = installed.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", input=manifests)
     assert len(applied.splitlines()) == manifests.count("kind: ")
+    classification = next(yaml.safe_load_all(manifests))
+    for part in parts:
+        more = yaml.safe_load(part)["spec"]
+        assert not more.keys() & classification["spec"].keys()
+        whole = json.dumps(classification | {"spec": classification["spec"] | more})
+        installed.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", input=whole)
 
 
 def test_only_the_policies_refuse_the_canary(installed: ControlPlane) -> None:
