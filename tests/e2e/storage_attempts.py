@@ -30,7 +30,7 @@ MERGE: Final = "application/merge-patch+json"
 CLAIMS: Final = "/api/v1/namespaces/{ns}/persistentvolumeclaims"
 PODS: Final = "/api/v1/namespaces/{ns}/pods"
 CLASSES: Final = "/apis/storage.k8s.io/v1/storageclasses"
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 
 
 def storage_class(name: str, country: str = "", *, default: bool = False) -> Json:
