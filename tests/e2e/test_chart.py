@@ -263,9 +263,9 @@ def test_every_rendered_object_is_accepted(installed: ControlPlane, rendered: li
     assert len(applied.splitlines()) == len(rendered)
 
 
-def test_the_example_in_the_readme_is_accepted(installed: ControlPlane) -> None:
-    _, example = (ROOT / "README.md").read_text().split("```yaml\n")
-    manifests = example.partition("```")[0]
+def test_the_examples_in_the_readme_are_accepted(installed: ControlPlane) -> None:
+    _, *examples = (ROOT / "README.md").read_text().split("```yaml\n")
+    manifests = "---\n".join(example.partition("```")[0] for example in examples)
     applied = installed.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", input=manifests)
     assert len(applied.splitlines()) == manifests.count("kind: ")
 
