@@ -15,6 +15,20 @@ def test_every_code_of_a_denial_has_a_section_of_its_own() -> None:
     assert sections == [str(code) for code in Code]
 
 
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    written = "".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py"))
+    assert named
+    assert named - set(re.findall(r"\bdef (test_\w+)\(", written)) == set()
+
+
+def test_the_threat_model_tells_of_every_attempt_on_the_policies_themselves() -> None:
+    attempts = re.findall(r'\bAttempt\(\s*"([^"]+)"', (ROOT / "tests" / "e2e" / "test_static.py").read_text())
+    page = (ROOT / "docs" / "security.md").read_text()
+    assert attempts
+    assert [name for name in attempts if f"\n| {name} | works | {Code.PROTECTED} |\n" not in page] == []
+
+
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]))
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):

@@ -113,8 +113,8 @@ class Right(StrEnum):
     """RBAC verbs of Residency's own, which the API server itself knows nothing of."""
 
     DECLASSIFY = "declassify"
-    """On a DataClassification: take namespaces out of it, or move them to one that does not imply it; on a
-    PersistentVolume: take it from the claim that it was bound to."""
+    """On a DataClassification: take namespaces out of it, move them to one that does not imply it, or lower their mode;
+    on a PersistentVolume: take it from the claim that it was bound to."""
     ATTEST = "attest"
     """On a Node or a StorageClass: set and change its facts."""
 
