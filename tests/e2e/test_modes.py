@@ -293,11 +293,15 @@ def label(cluster: ControlPlane, namespace: str, **labels: str | None) -> Answer
         ((OF_MODE[Mode.WARN], None), {"enforcement": "Audit"}),
         # Today it changes nothing, but the classification may be on its way to Enforce.
         ((OF_MODE[Mode.AUDIT], None), {"enforcement": "Warn"}),
+        # Nor does this, but the namespace may be on its way to Enforce, and then would not get there.
+        ((OF_MODE[Mode.ENFORCE], "Audit"), {"classification": OF_MODE[Mode.AUDIT]}),
+        ((OF_MODE[Mode.ENFORCE], "Audit"), {"classification": OF_MODE[Mode.AUDIT], "enforcement": None}),
+        ((OF_MODE[Mode.ENFORCE], "Warn"), {"classification": OF_MODE[Mode.WARN], "enforcement": "Enforce"}),
     ],
     ids=str,
 )
 def test_lowering_needs_the_right_to_declassify(
-    cluster: ControlPlane, api: KeepAlive, before: tuple[str, str | None], after: dict[str, str]
+    cluster: ControlPlane, api: KeepAlive, before: tuple[str, str | None], after: dict[str, str | None]
 ) -> None:
     name = f"lowered-{next(numbers)}"
     add_namespace(api, name, *before)

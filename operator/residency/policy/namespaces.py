@@ -98,7 +98,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
 def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
     """Whether a namespace that stays classified would be enforced less: by its own label, or by what it moves to.
 
-    Its label counts by itself too: a classification may be on its way from Audit to Enforce.
+    Each counts by itself too: a classification, or a namespace, may be on its way from Audit to Enforce.
     """
     modes = Modes.of(catalogue)
     new, old = _label("object", ENFORCEMENT), _label("oldObject", ENFORCEMENT)
@@ -126,7 +126,7 @@ def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
         (
             "lowered",
             "variables.old.size() > 0 && variables.new.size() > 0 && "
-            "(variables.lessInEffect || variables.newCeiling < variables.oldCeiling)",
+            "(variables.newOwn < variables.oldOwn || variables.newCeiling < variables.oldCeiling)",
         ),
     ]
 
@@ -134,7 +134,8 @@ def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
 def _lowered() -> str:
     """Says from which mode to which."""
     before, after = (
-        f"{literal(list(map(str, MODES)))}[variables.lessInEffect ? variables.{when}Rank : variables.{when}Ceiling]"
+        f"{literal(list(map(str, MODES)))}[variables.lessInEffect ? variables.{when}Rank : "
+        f"variables.newCeiling < variables.oldCeiling ? variables.{when}Ceiling : variables.{when}Own]"
         for when in ("old", "new")
     )
     return message(
