@@ -480,6 +480,15 @@ def lowering(route: str) -> Callable[[Site], bool]:
     return attempt
 
 
+def lowered_beforehand(site: Site) -> bool:
+    """Lower a namespace while that asks for no right, and have it classified so."""
+    path = f"/api/v1/namespaces/{site.unclassified}"
+    for label, value in ((ENFORCEMENT, str(Mode.AUDIT)), (CLASSIFICATION, STRICT)):
+        site.send("PATCH", path, {"metadata": {"labels": {label: value}}}, "application/merge-patch+json")
+    site.send("POST", f"{path}/pods", pod(SELECTING))
+    return site.ran_abroad(namespace=site.unclassified)
+
+
 def bursting(site: Site) -> bool:
     """Pods sent all the time while the classifications change: one of them may find a gap."""
     for number, _ in enumerate(site.changing()):
@@ -669,6 +678,7 @@ ATTEMPTS: Final = (
     Attempt("a namespace moved sideways", relabelling("PATCH", "", _MERGE, LAX), Code.DECLASSIFICATION),
     Attempt("a namespace lowered to Audit", lowering(""), Code.ENFORCEMENT),
     Attempt("a namespace lowered through its status", lowering("/status"), Code.ENFORCEMENT),
+    Attempt("a namespace lowered before it is classified", lowered_beforehand, Code.ENFORCEMENT),
     Attempt("a burst while classifications change", bursting, ""),
     Attempt("a namespace of an unknown classification", unknown_namespace_label, Code.UNKNOWN_CLASSIFICATION),
     Attempt("kube-system classified", classified_kube_system, Code.EXCLUDED_NAMESPACE),

@@ -297,17 +297,23 @@ def label(cluster: ControlPlane, namespace: str, **labels: str | None) -> Answer
         ((OF_MODE[Mode.ENFORCE], "Audit"), {"classification": OF_MODE[Mode.AUDIT]}),
         ((OF_MODE[Mode.ENFORCE], "Audit"), {"classification": OF_MODE[Mode.AUDIT], "enforcement": None}),
         ((OF_MODE[Mode.ENFORCE], "Warn"), {"classification": OF_MODE[Mode.WARN], "enforcement": "Enforce"}),
+        # Lowered before it was classified, or as it is.
+        ((None, "Audit"), {"classification": OF_MODE[Mode.ENFORCE]}),
+        ((None, None), {"classification": OF_MODE[Mode.ENFORCE], "enforcement": "Warn"}),
     ],
     ids=str,
 )
 def test_lowering_needs_the_right_to_declassify(
-    cluster: ControlPlane, api: KeepAlive, before: tuple[str, str | None], after: dict[str, str | None]
+    cluster: ControlPlane, api: KeepAlive, before: tuple[str | None, str | None], after: dict[str, str | None]
 ) -> None:
     name = f"lowered-{next(numbers)}"
     add_namespace(api, name, *before)
     refused = expect(label(cluster, name, **after), 403)
     assert refused.message.endswith(Code.ENFORCEMENT)
-    assert f"somebody who may declassify dataclassifications.residency.dev/{before[0]}" in refused.message
+    assert (
+        f"somebody who may declassify dataclassifications.residency.dev/{before[0] or after['classification']},"
+        in refused.message
+    )
     body = {
         "metadata": {
             "labels": {CLASSIFICATION: after.get("classification", before[0])}
@@ -315,6 +321,13 @@ def test_lowering_needs_the_right_to_declassify(
         }
     }
     expect(api.send("PATCH", f"/api/v1/namespaces/{name}", body, "application/merge-patch+json"), 200)
+
+
+def test_a_namespace_made_lowered_needs_the_right_too(cluster: ControlPlane) -> None:
+    labels = {CLASSIFICATION: OF_MODE[Mode.ENFORCE], ENFORCEMENT: "Audit"}
+    with KeepAlive(cluster.user_kubeconfig("developer")) as developer:
+        made = developer.send("POST", "/api/v1/namespaces", {"metadata": {"name": "made-lowered", "labels": labels}})
+    assert expect(made, 403).message.endswith(Code.ENFORCEMENT)
 
 
 @pytest.mark.parametrize(
@@ -325,8 +338,9 @@ def test_lowering_needs_the_right_to_declassify(
         ((OF_MODE[Mode.ENFORCE], "Audit"), {"enforcement": None}),
         ((OF_MODE[Mode.AUDIT], None), {"classification": OF_MODE[Mode.ENFORCE]}),
         (("nl-lax", None), {"classification": OF_MODE[Mode.ENFORCE]}),
-        ((None, None), {"classification": OF_MODE[Mode.ENFORCE], "enforcement": "Audit"}),
-        ((None, "Audit"), {"classification": OF_MODE[Mode.ENFORCE]}),
+        ((None, None), {"classification": OF_MODE[Mode.AUDIT]}),
+        ((None, None), {"enforcement": "Audit"}),
+        ((None, "Enforce"), {"classification": OF_MODE[Mode.ENFORCE]}),
     ],
     ids=str,
 )

@@ -119,9 +119,9 @@ ENFORCEMENT_LOWERED: Final = (
     "Not lowered: namespace {name} is {title} in mode {before}, and mode {after} would let its workloads run "
     "where that does not allow. Fix: have it done by somebody who may "
     + Right.DECLASSIFY
-    + " dataclassifications.residency.dev/{old}, or leave the label "
+    + " dataclassifications.residency.dev/{old}, or do without the lower mode (see the label "
     + ENFORCEMENT
-    + " as it is.{why} "
+    + ").{why} "
     + Code.ENFORCEMENT
 )
 NO_MODE: Final = (

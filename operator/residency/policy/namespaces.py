@@ -36,7 +36,7 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
     free = Table("free", _free_moves(groups))
     why = reasons(catalogue)
     own = literal(frame.settings.canary_namespace)
-    classification = f"authorizer.group({literal(GROUP)}).resource({literal(PLURAL)}).name(variables.old[0])"
+    classification = f"authorizer.group({literal(GROUP)}).resource({literal(PLURAL)}).name(variables.held)"
     may = f"{classification}.check({literal(str(Right.DECLASSIFY))})"
     variables = [
         ("new", _label("object")),
@@ -58,7 +58,8 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
         ("implied", f"variables.old.size() == 0 || variables.to in ({free.find('variables.from')}).orValue([])"),
         *_lowering(catalogue),
         ("free", "variables.implied && !variables.lowered"),
-        ("text", f'({why.find("variables.previous")}).orValue([variables.previous, ""])'),
+        ("held", "variables.old.size() == 0 ? variables.next : variables.previous"),
+        ("text", f'({why.find("variables.held")}).orValue([variables.held, ""])'),
     ]
     declassification = message(
         messages.DECLASSIFICATION,
@@ -96,15 +97,19 @@ def guard_namespaces(frame: Frame, catalogue: Catalogue) -> Pair:
 
 
 def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
-    """Whether a namespace that stays classified would be enforced less: by its own label, or by what it moves to.
+    """Whether a namespace that is classified would be enforced less: by its own label, or by what it moves to.
 
     Each counts by itself too: a classification, or a namespace, may be on its way from Audit to Enforce.
     """
     modes = Modes.of(catalogue)
     new, old = _label("object", ENFORCEMENT), _label("oldObject", ENFORCEMENT)
-    ranks = [(f"{when}Ceiling", rank_of_ceiling(f"variables.{when}Enforcement")) for when in ("new", "old")] + [
+    # What was not classified was as enforced as it could be: nobody has decided yet that it should be less.
+    unclassified = "variables.old.size() == 0"
+    ranks = [
+        ("newCeiling", rank_of_ceiling("variables.newEnforcement")),
         ("newOwn", modes.rank("variables.next")),
-        ("oldOwn", modes.rank("variables.previous")),
+        ("oldCeiling", f"{unclassified} ? {MODES.index(Mode.ENFORCE)} : {rank_of_ceiling('variables.oldEnforcement')}"),
+        ("oldOwn", f"{unclassified} ? variables.newOwn : {modes.rank('variables.previous')}"),
     ]
     return [
         ("newEnforcement", f'{new}.join("")'),
@@ -125,7 +130,7 @@ def _lowering(catalogue: Catalogue) -> list[tuple[str, str]]:
         ("lessInEffect", "variables.newRank < variables.oldRank"),
         (
             "lowered",
-            "variables.old.size() > 0 && variables.new.size() > 0 && "
+            "variables.new.size() > 0 && "
             "(variables.newOwn < variables.oldOwn || variables.newCeiling < variables.oldCeiling)",
         ),
     ]
@@ -141,7 +146,7 @@ def _lowered() -> str:
     return message(
         messages.ENFORCEMENT_LOWERED,
         name="object.metadata.name",
-        old="variables.previous",
+        old="variables.held",
         title="variables.text[0]",
         why="variables.text[1]",
         before=before,
