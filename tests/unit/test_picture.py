@@ -183,6 +183,7 @@ def _told(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Ca
 
 _NEWS = st.one_of(
     _told("put_pod", _KEYS, _PODS),
+    _told("put_pod", _KEYS, _PODS.map(lambda pod: replace(pod, node_name=""))),
     _told("put_pod", _KEYS, _PODS),
     _told("remove_pod", _KEYS),
     _told("put_node", _VIEWS),
@@ -194,19 +195,31 @@ _NEWS = st.one_of(
 )
 
 
-@settings(max_examples=400)
-@given(st.lists(_NEWS, min_size=1, max_size=40))
-def test_after_whatever_was_told_the_picture_is_what_a_fresh_look_gives(news: list[Callable[[Both], None]]) -> None:
+def _classified() -> Both:
     both = Both()
+    both.set_catalogue(catalogue({NL: (PLACEMENTS[0], Mode.ENFORCE), EU: (PLACEMENTS[1], Mode.WARN)}))
+    both.put_namespace("a", NamespaceLabels("nl"))
+    both.put_node(NodeView.of("n-1", {COUNTRY: "NL", "kubernetes.io/hostname": "n-1"}))
+    both.put_node(NodeView.of("n-2", {COUNTRY: "NL", "kubernetes.io/hostname": "n-2"}))
+    return both
+
+
+@settings(max_examples=400)
+@given(st.sampled_from([Both, _classified]), st.lists(_NEWS, min_size=1, max_size=40))
+def test_after_whatever_was_told_the_picture_is_what_a_fresh_look_gives(
+    begin: Callable[[], Both], news: list[Callable[[Both], None]]
+) -> None:
+    both = begin()
     for tell in news:
         tell(both)
         assert shown(both.picture) == expected(both.world)
     assert shown(both.from_scratch()) == expected(both.world)
+    assert not any(both.world.pods[key].node_name for key in both.picture._waiting)
 
 
 @given(st.lists(_NEWS, max_size=30))
 def test_when_everything_is_gone_nothing_is_left(news: list[Callable[[Both], None]]) -> None:
-    both = Both()
+    both = _classified()
     for tell in news:
         tell(both)
     for key in list(both.world.pods):
@@ -226,6 +239,7 @@ class Judging:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made = 0
+
         def counting(*arguments: Any) -> tuple[Judged, ...]:
             self.made += 1
             return judge_bound(*arguments)
@@ -236,15 +250,6 @@ class Judging:
 def _crowd(both: Both, pods: Iterable[int], node: str = "n-1", namespace: str = "a") -> None:
     for number in pods:
         both.put_pod((namespace, f"p-{number}"), PodView({}, (Term((country("NL"),)),), node_name=node))
-
-
-def _classified() -> Both:
-    both = Both()
-    both.set_catalogue(catalogue({NL: (PLACEMENTS[0], Mode.ENFORCE), EU: (PLACEMENTS[1], Mode.WARN)}))
-    both.put_namespace("a", NamespaceLabels("nl"))
-    both.put_node(NodeView.of("n-1", {COUNTRY: "NL", "kubernetes.io/hostname": "n-1"}))
-    both.put_node(NodeView.of("n-2", {COUNTRY: "NL", "kubernetes.io/hostname": "n-2"}))
-    return both
 
 
 def test_like_pods_on_like_nodes_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
