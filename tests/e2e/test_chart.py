@@ -245,6 +245,7 @@ ALL_READ: Final = (
     "validatingadmissionpolicybindings",
     "namespaces",
     "pods",
+    "nodes",
     "daemonsets",
 )
 
@@ -293,6 +294,9 @@ ALLOWED: Final = [
     ("patch", "residency.dev", "dataclassifications", "nl-depv", "", "status"),
     ("watch", "", "namespaces", "", "", ""),
     ("list", "", "pods", "", "", ""),
+    ("watch", "", "pods", "", "", ""),
+    ("list", "", "nodes", "", "", ""),
+    ("watch", "", "nodes", "", "", ""),
     ("patch", "apps", "daemonsets", "agent", "monitoring", ""),
     ("create", "", "pods", "", CANARY, ""),
     ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),

@@ -236,8 +236,8 @@ def test_kubectl_shows_title_readiness_use_and_age(cluster: ControlPlane, stored
     stored({"title": "Persoonsgegevens"}, "nl-columns")
     cluster.request("PATCH", f"{PATH}/nl-columns/status", {"status": full_status().as_json()})
     header, line = cluster.kubectl("get", "dcl").splitlines()
-    assert header.split() == ["NAME", "TITLE", "READY", "ENFORCED", "NAMESPACES", "MODE", "AGE"]
-    assert line.split()[:5] == ["nl-columns", "Persoonsgegevens", "True", "True", "2"]
+    assert header.split() == ["NAME", "TITLE", "READY", "ENFORCED", "COMPLIANT", "NAMESPACES", "NODES", "MODE", "AGE"]
+    assert line.split()[:7] == ["nl-columns", "Persoonsgegevens", "True", "True", "False", "2", "3"]
     wide_header, wide_line = cluster.kubectl("get", "residency", "-o", "wide").splitlines()
     assert wide_header.split()[-2:] == ["REASON", "MESSAGE"]
     assert wide_line.endswith("Seen to be in force.")

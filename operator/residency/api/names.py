@@ -157,6 +157,10 @@ class Condition(StrEnum):
     """Compiled and seen to be in force; says nothing of whether everything complies."""
     ENFORCED = "Enforced"
     """Ready, its mode is Enforce, and no pod from before is waiting without the placement."""
+    SATISFIABLE = "Satisfiable"
+    """Some node that is Ready and not cordoned satisfies it."""
+    COMPLIANT = "Compliant"
+    """Every pod that runs under it is where it may be, and is kept there."""
 
 
 class Reason(StrEnum):
@@ -175,3 +179,9 @@ class Reason(StrEnum):
     PODS_WAITING = "PodsWaiting"
     NOT_READY = "NotReady"
     LOWER_MODE = "LowerMode"
+    NODES_ELIGIBLE = "NodesEligible"
+    NO_ELIGIBLE_NODE = "NoEligibleNode"
+    ALL_COMPLIANT = "AllCompliant"
+    PODS_DEVIATE = "PodsDeviate"
+    PODS_UNKNOWN = "PodsUnknown"
+    NOT_OBSERVED = "NotObserved"

@@ -25,6 +25,7 @@ class Resource:
 CLASSIFICATIONS: Final = Resource(f"{names.GROUP}/{names.VERSION}", names.PLURAL)
 NAMESPACES: Final = Resource("v1", "namespaces")
 PODS: Final = Resource("v1", "pods")
+NODES: Final = Resource("v1", "nodes")
 DAEMON_SETS: Final = Resource("apps/v1", "daemonsets")
 LEASES: Final = Resource("coordination.k8s.io/v1", "leases")
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io/v1", "endpointslices")

@@ -19,6 +19,7 @@ from residency.api.names import ClassificationName, Mode, Reason
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
+from residency.controller.auditing import Audit
 from residency.controller.canary import Canary, Proof
 from residency.controller.catalogue import (
     Compile,
@@ -35,6 +36,7 @@ from residency.controller.rollout import Rollout
 from residency.controller.workloads import Labels, Workloads
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, ceiling, effective
 from residency.policy.compile import CompiledPolicies, Settings, Surroundings, compile_policies
+from residency.reporting.audit import Told, say
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, in_lower_mode, not_enforced_yet
 
@@ -68,6 +70,7 @@ class Reconciler:
     settings: Settings
     canary: Canary
     metrics: Metrics
+    audit: Audit
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
@@ -94,10 +97,13 @@ class Reconciler:
         wanted = await asyncio.to_thread(plan, objects, compile_)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
         wanted, proof = await self._put_in_force(done, wanted, compile_, interrupted)
+        if wanted.compiled is not None:
+            self.audit.judge_by(wanted.catalogue)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
-        found = _Findings(wanted, proof, done.failed, await self._waiting(done, wanted, proof, labels))
+        waiting = await self._waiting(done, wanted, proof, labels)
+        found = _Findings(wanted, proof, done.failed, waiting, self.audit.tell(), self.audit.beginning)
         usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
         await self._step(done, "status", self._write_statuses(wanted.entries, standings))
@@ -243,6 +249,9 @@ class _Findings:
     failed: Mapping[str, str]
     waiting: Waiting | None
     """None: not known."""
+    told: Told | None
+    """What the audit says; None: it does not know."""
+    audit_begins: bool
 
     @property
     def in_force(self) -> bool:
@@ -251,6 +260,7 @@ class _Findings:
     def standing(self, entry: Entry, usage: Usage) -> Standing:
         ready = self._ready(entry, usage)
         before = entry.status
+        audited, further = say(entry.name, self.told, before, beginning=self.audit_begins)
         # What could not be written is not told as if it had been.
         written = self.wanted.compiled is not None and self.proof is not None and entry.compiled is not None
         return Standing(
@@ -261,6 +271,8 @@ class _Findings:
             usage,
             ready=ready,
             enforced=self._enforced(entry, ready),
+            audited=audited,
+            further=further,
         )
 
     def _ready(self, entry: Entry, usage: Usage) -> Judgement:
