@@ -19,6 +19,7 @@ from residency.api.classification import (
     CountrySetVersion,
     DataClassification,
     DataClassificationStatus,
+    PodCounts,
     ResolvedAlternative,
     ResolvedPlacement,
     ResolvedRequirement,
@@ -189,20 +190,24 @@ def full_status() -> DataClassificationStatus:
             ),
             "countrySets": [CountrySetVersion(name=CountrySetName.EEA, version="2020-02-01")],
             "usedBy": UsedBy(namespaces=2, namespace_names=("a", "b"), classifications=("nl-depv",)),
+            "pods": PodCounts(compliant=7, misplaced=6, unpinned=5, unplaceable=4, waiting=3, unknown=2, not_located=1),
+            "eligibleNodes": 3,
             "conditions": [
                 ConditionStatus.parse(
                     {
                         "type": condition,
-                        "status": "True",
+                        "status": status,
                         "reason": reason,
                         "message": "Seen to be in force.",
                         "lastTransitionTime": "2026-11-23T18:00:00Z",
                         "observedGeneration": 1,
                     }
                 )
-                for condition, reason in (
-                    (Condition.READY, Reason.IN_FORCE),
-                    (Condition.ENFORCED, Reason.NONE_WAITING),
+                for condition, status, reason in (
+                    (Condition.READY, "True", Reason.IN_FORCE),
+                    (Condition.ENFORCED, "True", Reason.NONE_WAITING),
+                    (Condition.SATISFIABLE, "True", Reason.NODES_ELIGIBLE),
+                    (Condition.COMPLIANT, "False", Reason.PODS_DEVIATE),
                 )
             ],
         }

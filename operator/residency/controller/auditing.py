@@ -143,6 +143,7 @@ def _essence(told: Told) -> object:
         name: (
             audited.eligible,
             audited.examples,
+            bool(audited.counts.get(Outcome.COMPLIANT)),
             [audited.of_these(o) for o in Outcome if o not in (Outcome.COMPLIANT, Outcome.WAITING)],
         )
         for name, audited in told.items()

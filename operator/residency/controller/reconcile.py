@@ -96,9 +96,9 @@ class Reconciler:
         compile_ = partial(self._compile, _surroundings(labels))
         wanted = await asyncio.to_thread(plan, objects, compile_)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
+        self._audit_by(wanted)
         wanted, proof = await self._put_in_force(done, wanted, compile_, interrupted)
-        if wanted.compiled is not None:
-            self.audit.judge_by(wanted.catalogue)
+        self._audit_by(wanted)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
@@ -113,6 +113,11 @@ class Reconciler:
             await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
         done.unwell = not all(standing.settled for standing in standings.values())
         return done
+
+    def _audit_by(self, wanted: Plan) -> None:
+        """Let the audit go by a plan, at once: what runs is to be told from the facts, not from what is enforced."""
+        if wanted.compiled is not None:
+            self.audit.judge_by(wanted.catalogue)
 
     async def _put_in_force(
         self, done: Pass, wanted: Plan, compile_: Compile, interrupted: Callable[[], bool]
