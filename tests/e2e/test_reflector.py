@@ -21,8 +21,8 @@ from residency.cluster.connection import Connection, connect
 from residency.cluster.reflector import Cause, Gap, Key, Metadata, Pace, Reflector
 from residency.cluster.resources import PODS
 
-EVENTS: Final = int(os.environ.get("RESIDENCY_REFLECTOR_EVENTS", "3000"))
-SECONDS: Final = float(os.environ.get("RESIDENCY_REFLECTOR_SECONDS", "45"))
+EVENTS: Final = int(os.environ.get("RESIDENCY_REFLECTOR_EVENTS", "6000"))
+SECONDS: Final = float(os.environ.get("RESIDENCY_REFLECTOR_SECONDS", "35"))
 """The changes go on until there were so many, or for so long, whichever comes first."""
 SEED: Final = int(os.environ.get("RESIDENCY_REFLECTOR_SEED", "20261123"))
 SETTLE_SECONDS: Final = 60.0
