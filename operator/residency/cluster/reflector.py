@@ -124,6 +124,8 @@ class Pace:
     """Seconds after which a watch that should have ended by itself is ended from here."""
     silence: float = 120.0
     """Seconds without a byte after which a watch is dead: bookmarks come every minute."""
+    gather: float = 0.03
+    """Seconds for which events that follow another closely are gathered; one that comes alone is not delayed."""
     first_pause: float = 0.5
     longest_pause: float = 30.0
     longest_asked_pause: float = 120.0
@@ -366,7 +368,7 @@ class Reflector(Generic[ItemT]):
             "timeoutSeconds": str(round(seconds)),
         }
         try:
-            return await self._client.watch(self._resource, query, silence=self._pace.silence)
+            return await self._client.watch(self._resource, query, silence=self._pace.silence, gather=self._pace.gather)
         except (ApiError, Unreachable) as error:
             raise _lost(error) from error
 
