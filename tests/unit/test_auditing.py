@@ -147,7 +147,11 @@ def test_an_audit_that_lost_a_watch_for_long_says_nothing_more(
     for blind, synced in ((None, True), (BLIND - 1, True), (BLIND + 1, False)):
         monkeypatch.setattr(type(pods), "blind_for", blind)
         assert observed.audit.synced is synced
+        assert observed.audit._has_news() is (blind != BLIND - 1), "what changes is whether anything can be said"
         assert (observed.audit.tell() is None) is not synced
+        assert not observed.audit._has_news()
+    monkeypatch.setattr(type(pods), "blind_for", None)
+    assert observed.audit._has_news()
 
 
 def test_it_is_too_early_to_complain_only_at_the_beginning() -> None:

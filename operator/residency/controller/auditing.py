@@ -48,7 +48,7 @@ class Audit:
     _reflectors: Mapping[str, Reflector[Any]] = field(init=False)
     _began: float = field(init=False)
     _told: tuple[float, Told] | None = None
-    """When statuses were last told something new, and what."""
+    """When statuses were last told something new, and what; None where they have nothing from here."""
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -96,6 +96,7 @@ class Audit:
     def tell(self) -> Told | None:
         """Say what statuses should; the same as last time where that was a moment ago, so that they come to rest."""
         if not self.synced:
+            self._told = None
             return None
         now = self.clock()
         if self._told is None or now - self._told[0] >= REST or self._told[1].keys() != self._picture.catalogue.keys():
@@ -140,7 +141,7 @@ class Audit:
     def _has_news(self) -> bool:
         """Whether statuses say what is not so any more, and have said so for long enough."""
         if self._told is None or not self.synced:
-            return self.synced
+            return self.synced is (self._told is None)
         told, said = self._told
         passed = self.clock() - told
         if passed < REST:
