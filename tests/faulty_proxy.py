@@ -42,9 +42,10 @@ class Fault(StrEnum):
     SWALLOW = "a deletion hidden, then a relist forced"
 
 
-TO_LISTS: Final = (Fault.ERROR, Fault.THROTTLE, Fault.DROP, Fault.LATE, Fault.EXPIRE_PAGE)
-TO_WATCHES: Final = (Fault.ERROR, Fault.THROTTLE, Fault.DROP, Fault.LATE, Fault.EXPIRE_WATCH)
-TO_STREAMS: Final = tuple(fault for fault in Fault if fault not in (*TO_LISTS, *TO_WATCHES))
+TO_ALL: Final = (Fault.ERROR, Fault.THROTTLE, Fault.DROP, Fault.LATE)
+TO_PAGES: Final = (*TO_ALL, Fault.EXPIRE_PAGE)
+TO_WATCHES: Final = (*TO_ALL, Fault.EXPIRE_WATCH)
+TO_STREAMS: Final = tuple(fault for fault in Fault if fault not in (*TO_PAGES, *TO_WATCHES))
 
 
 class FaultyProxy:
@@ -59,8 +60,8 @@ class FaultyProxy:
         self._connection = connection
         self._chance = chance
         self._pause = pause
-        self._to_lists, self._to_watches = self._deck(TO_LISTS), self._deck(TO_WATCHES)
-        self._to_streams = self._deck(TO_STREAMS)
+        self._to_lists, self._to_pages = self._deck(TO_ALL), self._deck(TO_PAGES)
+        self._to_watches, self._to_streams = self._deck(TO_WATCHES), self._deck(TO_STREAMS)
         self._owed: set[str] = set()
         """Of what a deletion was hidden, so that only a list can still show it."""
         self.happened: Counter[Fault] = Counter()
@@ -120,9 +121,8 @@ class FaultyProxy:
             return _status(410, "Expired")
         if self.calm or self._chance.random() > REFUSALS:
             return None
-        fault = next(self._to_watches if watch else self._to_lists)
-        if fault is Fault.EXPIRE_PAGE and "continue" not in request.query:
-            return None
+        to_list = self._to_pages if "continue" in request.query else self._to_lists
+        fault = next(self._to_watches if watch else to_list)
         self.happened[fault] += 1
         match fault:
             case Fault.ERROR:
