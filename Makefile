@@ -49,9 +49,11 @@ test-e2e: $(STAMP) ## Run the tests on a real control plane
 	@$(PY) -m controlplane build
 	@$(PY) -m pytest tests/e2e
 
-test-deep: $(STAMP) ## Compare judge and policies on 100,000 generated workloads (half an hour)
+test-deep: $(STAMP) ## 100,000 generated workloads for the judge, 100,000 changes for the picture of the cluster (1.5 hours)
 	@$(PY) -m controlplane build
-	@RESIDENCY_JUDGE_PODS=$${RESIDENCY_JUDGE_PODS:-68000} RESIDENCY_JUDGE_WORKLOADS=$${RESIDENCY_JUDGE_WORKLOADS:-32000} $(PY) -m pytest tests/e2e/test_one_judge.py
+	@RESIDENCY_JUDGE_PODS=$${RESIDENCY_JUDGE_PODS:-64000} RESIDENCY_JUDGE_WORKLOADS=$${RESIDENCY_JUDGE_WORKLOADS:-28000} \
+		RESIDENCY_JUDGE_CLAIMS=$${RESIDENCY_JUDGE_CLAIMS:-8000} $(PY) -m pytest tests/e2e/test_one_judge.py
+	@RESIDENCY_REFLECTOR_EVENTS=100000 RESIDENCY_REFLECTOR_SECONDS=1800 $(PY) -m pytest -s tests/e2e/test_reflector.py
 
 lint: lint-python lint-chart ## Check style, types, import layers and the chart
 

@@ -19,6 +19,7 @@ from residency.api.classification import (
     CountrySetVersion,
     DataClassification,
     DataClassificationStatus,
+    PodCounts,
     ResolvedAlternative,
     ResolvedPlacement,
     ResolvedRequirement,
@@ -189,20 +190,24 @@ def full_status() -> DataClassificationStatus:
             ),
             "countrySets": [CountrySetVersion(name=CountrySetName.EEA, version="2020-02-01")],
             "usedBy": UsedBy(namespaces=2, namespace_names=("a", "b"), classifications=("nl-depv",)),
+            "pods": PodCounts(compliant=7, misplaced=6, unpinned=5, unplaceable=4, waiting=3, unknown=2, not_located=1),
+            "eligibleNodes": 3,
             "conditions": [
                 ConditionStatus.parse(
                     {
                         "type": condition,
-                        "status": "True",
+                        "status": status,
                         "reason": reason,
                         "message": "Seen to be in force.",
                         "lastTransitionTime": "2026-11-23T18:00:00Z",
                         "observedGeneration": 1,
                     }
                 )
-                for condition, reason in (
-                    (Condition.READY, Reason.IN_FORCE),
-                    (Condition.ENFORCED, Reason.NONE_WAITING),
+                for condition, status, reason in (
+                    (Condition.READY, "True", Reason.IN_FORCE),
+                    (Condition.ENFORCED, "True", Reason.NONE_WAITING),
+                    (Condition.SATISFIABLE, "True", Reason.NODES_ELIGIBLE),
+                    (Condition.COMPLIANT, "False", Reason.PODS_DEVIATE),
                 )
             ],
         }
@@ -236,8 +241,8 @@ def test_kubectl_shows_title_readiness_use_and_age(cluster: ControlPlane, stored
     stored({"title": "Persoonsgegevens"}, "nl-columns")
     cluster.request("PATCH", f"{PATH}/nl-columns/status", {"status": full_status().as_json()})
     header, line = cluster.kubectl("get", "dcl").splitlines()
-    assert header.split() == ["NAME", "TITLE", "READY", "ENFORCED", "NAMESPACES", "MODE", "AGE"]
-    assert line.split()[:5] == ["nl-columns", "Persoonsgegevens", "True", "True", "2"]
+    assert header.split() == ["NAME", "TITLE", "READY", "ENFORCED", "COMPLIANT", "NAMESPACES", "NODES", "MODE", "AGE"]
+    assert line.split()[:7] == ["nl-columns", "Persoonsgegevens", "True", "True", "False", "2", "3"]
     wide_header, wide_line = cluster.kubectl("get", "residency", "-o", "wide").splitlines()
     assert wide_header.split()[-2:] == ["REASON", "MESSAGE"]
     assert wide_line.endswith("Seen to be in force.")

@@ -1,5 +1,6 @@
 """The client, against an HTTP server that answers as told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,40 @@ async def test_renewed_credentials_are_read_when_the_old_are_not_taken(
     server.answers = [renew, page("a")]
     assert names(await client.find(NAMESPACES)) == ["a"]
     assert server.asked[-1].headers["Authorization"] == "Bearer secret-2"
+
+
+async def test_credentials_are_renewed_once_for_all_who_were_refused(
+    server: ApiServer, client: Client, tmp_path: Path
+) -> None:
+    write_kubeconfig(tmp_path / "kubeconfig", client.address, "secret-2")
+
+    def answer(request: web.Request) -> web.Response:
+        renewed = request.headers["Authorization"] == "Bearer secret-2"
+        return web.json_response({"metadata": {}, "items": []}) if renewed else status(401, "Unauthorized")
+
+    server.answers = [answer] * 20
+    await asyncio.gather(*(client.find(NAMESPACES) for _ in range(10)))
+    assert len(server.asked) == 20
+
+
+async def test_a_watch_renews_credentials_too(server: ApiServer, client: Client, tmp_path: Path) -> None:
+    write_kubeconfig(tmp_path / "kubeconfig", client.address, "secret-2")
+    server.answers = [status(401, "Unauthorized"), web.Response(text="a line\n")]
+    stream = await client.watch(PODS, {"resourceVersion": "7", "fieldSelector": ""}, silence=5)
+    assert (await stream.read(), await stream.read()) == (b"a line\n", b"")
+    stream.close()
+    assert dict(server.asked[-1].query) == {"resourceVersion": "7", "watch": "true"}
+    assert server.asked[-1].headers["Authorization"] == "Bearer secret-2"
+
+
+@pytest.mark.parametrize(
+    ("said", "pause"), [("7", 7.0), ("", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("-1", 0.0)]
+)
+async def test_a_pause_that_is_asked_for_is_told(server: ApiServer, client: Client, said: str, pause: float) -> None:
+    server.answers = [web.Response(status=429, text="Too many requests", headers={"Retry-After": said})]
+    with pytest.raises(ApiError) as caught:
+        await client.watch(PODS, {}, silence=5)
+    assert (caught.value.status, caught.value.retry_after) == (429, pause)
 
 
 async def test_credentials_that_stay_refused_are_an_error(server: ApiServer, client: Client) -> None:

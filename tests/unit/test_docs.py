@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from residency.api.names import Code
+from residency.api.names import Code, Outcome
+from residency.reporting.audit import AuditCollector
+from residency.reporting.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +31,27 @@ def test_the_threat_model_tells_of_every_attempt_on_the_policies_themselves() ->
     page = (ROOT / "docs" / "security.md").read_text()
     assert attempts
     assert [name for name in attempts if f"\n| {name} | works | {Code.PROTECTED} |\n" not in page] == []
+
+
+def test_every_metric_is_described() -> None:
+    metrics = Metrics()
+    metrics.add(AuditCollector(_NotBegun()))
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    ours = [f for f in families if f.name.startswith("residency_") and not f.name.endswith("_created")]
+    shown = {family.name + ("_total" if family.type == "counter" else "") for family in ours}
+    of_pictures = {"residency_pods", "residency_eligible_nodes"}
+    described = re.findall(r"^\| `(residency_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    assert sorted(described) == sorted(shown | of_pictures)
+
+
+class _NotBegun:
+    restarts, synced, complete = 0, False, None
+    watched: dict[str, Any] = {}  # noqa: RUF012 (nothing writes it)
+
+
+def test_every_outcome_of_the_audit_is_described() -> None:
+    described = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "audit.md").read_text(), re.MULTILINE)
+    assert set(described) == set(Outcome)
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]))

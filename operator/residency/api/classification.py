@@ -311,6 +311,18 @@ class UsedBy(ApiModel):
     classifications: Annotated[tuple[str, ...], Field(max_length=10)] = ()
 
 
+class PodCounts(ApiModel):
+    """How many pods there are of each outcome; a pod of two classifications is counted under both."""
+
+    compliant: int = 0
+    misplaced: int = 0
+    unpinned: int = 0
+    unplaceable: int = 0
+    waiting: int = 0
+    unknown: int = 0
+    not_located: int = 0
+
+
 class ConditionStatus(ApiModel):
     """A Kubernetes condition."""
 
@@ -334,6 +346,8 @@ class DataClassificationStatus(ApiModel):
     placement: ResolvedPlacement | None = None
     country_sets: tuple[CountrySetVersion, ...] = ()
     used_by: UsedBy | None = None
+    pods: PodCounts | None = None
+    eligible_nodes: int | None = None
     conditions: tuple[ConditionStatus, ...] = ()
 
 

@@ -47,6 +47,10 @@ DEFAULT_CLASS: Final = (
 )
 # Who binds claims and volumes to each other.
 VOLUME_BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+# How Virtual Kubelet marks its nodes: a label, and a taint.
+VIRTUAL_LABEL: Final = "type"
+VIRTUAL: Final = "virtual-kubelet"
+VIRTUAL_TAINT: Final = "virtual-kubelet.io/provider"
 
 FINALIZER: Final = f"{GROUP}/in-use"
 FIELD_MANAGER: Final = "residency-controller"
@@ -84,6 +88,32 @@ class Mode(StrEnum):
     """Changes and refuses nothing; warns of what Enforce would refuse."""
     AUDIT = "Audit"
     """Changes and refuses nothing; notes in the audit log what Enforce would refuse."""
+
+
+class Outcome(StrEnum):
+    """What the audit says of a pod and what is asked of it: one word each, in metrics as they stand here."""
+
+    COMPLIANT = "Compliant"
+    """Runs where it may, and its own required node affinity keeps it there."""
+    MISPLACED = "Misplaced"
+    """Runs on a node whose facts do not allow it."""
+    UNPINNED = "Unpinned"
+    """Runs where it may, but nothing in the pod keeps it there."""
+    UNPLACEABLE = "Unplaceable"
+    """Waits, and there is no node that it may run on."""
+    WAITING = "Waiting"
+    """Waits for a node; there is one that it may run on."""
+    UNKNOWN = "Unknown"
+    """Runs on a node whose facts are missing or contradict each other, or names no classification in force."""
+    NOT_LOCATED = "NotLocated"
+    """Runs on a node that is not there, or is only the face of machines elsewhere."""
+    INTRUDER = "Intruder"
+    """Not classified, and on a node that is kept for those who are."""
+
+
+# In metrics, where a classification's name would stand. No classification can have these names.
+NO_CLASSIFICATION: Final = "(none)"
+NOT_IN_FORCE: Final = "(unknown)"
 
 
 class Code(StrEnum):
@@ -159,6 +189,10 @@ class Condition(StrEnum):
     """Compiled and seen to be in force; says nothing of whether everything complies."""
     ENFORCED = "Enforced"
     """Ready, its mode is Enforce, and no pod from before is waiting without the placement."""
+    SATISFIABLE = "Satisfiable"
+    """Some node that is Ready and not cordoned satisfies it."""
+    COMPLIANT = "Compliant"
+    """Every pod that runs under it is where it may be, and is kept there."""
 
 
 class Reason(StrEnum):
@@ -177,3 +211,9 @@ class Reason(StrEnum):
     PODS_WAITING = "PodsWaiting"
     NOT_READY = "NotReady"
     LOWER_MODE = "LowerMode"
+    NODES_ELIGIBLE = "NodesEligible"
+    NO_ELIGIBLE_NODE = "NoEligibleNode"
+    ALL_COMPLIANT = "AllCompliant"
+    PODS_DEVIATE = "PodsDeviate"
+    PODS_UNKNOWN = "PodsUnknown"
+    NOT_OBSERVED = "NotObserved"

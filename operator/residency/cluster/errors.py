@@ -15,15 +15,20 @@ class Unreachable(Exception):
     """No answer came from the API server: connection, TLS or time."""
 
 
+class Silent(Unreachable):
+    """A connection that was open has carried nothing for too long."""
+
+
 class ApiError(Exception):
     """The API server answered, and said no."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        """Keep the three fields of a Kubernetes ``Status`` that matter."""
+    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
+        """Keep the three fields of a Kubernetes ``Status`` that matter, and the pause in seconds that was asked for."""
         super().__init__(f"{' '.join(message.split())[:LONGEST]} ({status} {reason})".replace(" )", ")"))
         self.status = status
         self.reason = reason
         self.message = message
+        self.retry_after = retry_after
 
     @property
     def not_found(self) -> bool:

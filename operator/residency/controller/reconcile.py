@@ -18,6 +18,7 @@ from residency.api.names import ClassificationName, Mode, Reason
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
+from residency.controller.auditing import Audit
 from residency.controller.canary import Canary, Proof
 from residency.controller.catalogue import (
     Entry,
@@ -36,6 +37,7 @@ from residency.controller.workloads import Labels, Workloads
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, ceiling, effective
 from residency.core.surroundings import Surroundings
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
+from residency.reporting.audit import Told, say
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, in_lower_mode, not_enforced_yet
 
@@ -69,6 +71,7 @@ class Reconciler:
     settings: Settings
     canary: Canary
     metrics: Metrics
+    audit: Audit
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
@@ -98,11 +101,14 @@ class Reconciler:
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
         wanted = await asyncio.to_thread(plan, objects, self._compile, self._storage.classes)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
+        self._audit_by(wanted)
         wanted, proof = await self._put_in_force(done, wanted, interrupted)
+        self._audit_by(wanted)
         if proof is not None and not proof.holds and interrupted():
             done.interrupted = True
             return done
-        found = _Findings(wanted, proof, done.failed, await self._waiting(done, wanted, proof, labels))
+        waiting = await self._waiting(done, wanted, proof, labels)
+        found = _Findings(wanted, proof, done.failed, waiting, self.audit.tell(), self.audit.beginning)
         usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
         # Before the statuses: once its status is written, the version that was read can no longer be let go.
@@ -113,6 +119,11 @@ class Reconciler:
             await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
         done.unwell = not all(standing.settled for standing in standings.values())
         return done
+
+    def _audit_by(self, wanted: Plan) -> None:
+        """Let the audit go by a plan, at once: what runs is to be told from the facts, not from what is enforced."""
+        if wanted.compiled is not None:
+            self.audit.judge_by(wanted.catalogue)
 
     async def _put_in_force(
         self, done: Pass, wanted: Plan, interrupted: Callable[[], bool]
@@ -252,6 +263,9 @@ class _Findings:
     failed: Mapping[str, str]
     waiting: Waiting | None
     """None: not known."""
+    told: Told | None
+    """What the audit says; None: it does not know."""
+    audit_begins: bool
 
     @property
     def in_force(self) -> bool:
@@ -260,6 +274,7 @@ class _Findings:
     def standing(self, entry: Entry, usage: Usage) -> Standing:
         ready = self._ready(entry, usage)
         before = entry.status
+        audited, further = say(entry.name, self.told, before, beginning=self.audit_begins)
         # What could not be written is not told as if it had been.
         written = self.wanted.compiled is not None and self.proof is not None and entry.compiled is not None
         return Standing(
@@ -270,6 +285,8 @@ class _Findings:
             usage,
             ready=ready,
             enforced=self._enforced(entry, ready),
+            audited=audited,
+            further=further,
         )
 
     def _ready(self, entry: Entry, usage: Usage) -> Judgement:

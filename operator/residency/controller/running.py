@@ -11,6 +11,7 @@ from typing import Any
 
 from residency.cluster.client import Client
 from residency.cluster.connection import connect
+from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
@@ -18,6 +19,7 @@ from residency.controller.reconcile import Reconciler
 from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
+from residency.reporting.audit import AuditCollector
 from residency.reporting.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -127,11 +129,13 @@ class Controller:
         self._metrics.leader.set(1)
         settings = self._options.settings
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
-        reconciler = Reconciler(client, settings, canary, self._metrics)
+        audit = Audit(client, (*settings.excluded, settings.canary_namespace))
+        self._metrics.add(AuditCollector(audit))
+        reconciler = Reconciler(client, settings, canary, self._metrics, audit)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            await _first(stop.wait(), elector.hold(), loop.run(), _watch(watcher))
+            await _first(stop.wait(), elector.hold(), loop.run(), audit.run(loop.wake), _watch(watcher))
         finally:
             await canary.close()
 

@@ -201,6 +201,17 @@ FIX_SOURCE: Final = "use one of those as data source, or none"
 FIX_VOLUME: Final = "use a claim, as persistentVolumeClaim or ephemeral"
 FIX_MOUNT: Final = "move its data to a new claim of a class that is allowed"
 
+# What the audit says of pods that are there.
+INTRUDER: Final = "not classified, on a node that is kept for classified pods"
+UNPLACEABLE: Final = "no node that {name} allows is one that the pod's own nodeSelector and node affinity accept"
+NAMES_NOTHING: Final = "it names {name}, but no DataClassification of that name is in force"
+UNPINNED: Final = "its node is one that {name} allows, but the pod would have run elsewhere too"
+NO_SUCH_NODE: Final = "there is no such node"
+VIRTUAL_NODE: Final = "its node is virtual, and says nothing of the machine that runs it"
+FACTS_CONTRADICT: Final = "its node says country {country} and subdivision {subdivision}, which contradict each other"
+WRONG_FACT: Final = "its node has {key} {value}, where {name} allows {allows}"
+FACT_MISSING: Final = "its node has no {key}, where {name} allows {allows}"
+
 
 def one_line(text: str, length: int) -> str:
     """Fold white space and cut to a number of bytes, with an ellipsis where something was cut."""

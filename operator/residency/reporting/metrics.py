@@ -18,6 +18,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 from residency import __version__
 
@@ -109,6 +110,10 @@ class Metrics:
         self._waiting.clear()
         for classification, count in pods.items():
             self._waiting.labels(classification).set(count)
+
+    def add(self, collector: Collector) -> None:
+        """Show also what somebody else collects, at each scrape."""
+        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """Write all metrics in the text format."""

@@ -64,6 +64,10 @@ class Standing:
     usage: Usage = field(default_factory=Usage)
     ready: Judgement = field(kw_only=True)
     enforced: Judgement = field(kw_only=True)
+    audited: Json = field(default_factory=dict, kw_only=True)
+    """Fields with what the audit counted."""
+    further: Mapping[Condition, Judgement] = field(default_factory=dict, kw_only=True)
+    """What the audit found; nothing that would go away by looking again soon."""
 
     @property
     def settled(self) -> bool:
@@ -72,11 +76,12 @@ class Standing:
 
     def to_json(self, before: Mapping[str, Any], now: str) -> Json:
         """Write the status; conditions that say what they said ``before`` keep their time."""
-        judged = {Condition.READY: self.ready, Condition.ENFORCED: self.enforced}
+        judged = {Condition.READY: self.ready, Condition.ENFORCED: self.enforced, **self.further}
         status: Json = {
             "observedGeneration": self.generation,
             "usedBy": self.usage.to_json(),
             "conditions": _conditions(judged, self.generation, _items(before, "conditions"), now),
+            **self.audited,
         }
         if self.revision:
             status["revision"] = self.revision

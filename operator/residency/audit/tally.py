@@ -1,0 +1,71 @@
+"""How many pods there are of each outcome, and which ones deviate."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from heapq import nsmallest
+
+from residency.api.names import Outcome
+from residency.core.audit import Judged
+
+PodKey = tuple[str, str]
+"""Namespace and name."""
+
+Line = tuple[str, str, Outcome]
+"""Classification, mode ("" for none), outcome."""
+
+_FINE = (Outcome.COMPLIANT, Outcome.WAITING)
+
+
+class Tally:
+    """Counts by line, and the pods to which something is the matter, by classification."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Line] = Counter()
+        self._deviating: dict[str, dict[PodKey, Judged]] = {}
+
+    @property
+    def counts(self) -> Mapping[Line, int]:
+        """How many claims there are on each line; none that is empty."""
+        return self._counts
+
+    def add(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
+        """Count what was judged of a pod."""
+        for one in judged:
+            self._counts[_line(one)] += 1
+            if one.outcome not in _FINE:
+                self._deviating.setdefault(one.classification, {})[pod] = one
+
+    def remove(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
+        """Take it out again."""
+        for one in judged:
+            line = _line(one)
+            self._counts[line] -= 1
+            if not self._counts[line]:
+                del self._counts[line]
+            if one.outcome not in _FINE:
+                self._forget(one.classification, pod)
+
+    def _forget(self, classification: str, pod: PodKey) -> None:
+        # Two claims of one pod may both name what is not in force.
+        deviating = self._deviating.get(classification, {})
+        deviating.pop(pod, None)
+        if not deviating:
+            self._deviating.pop(classification, None)
+
+    def deviating(self, classification: str) -> Mapping[PodKey, Judged]:
+        """The pods that deviate from a classification, by namespace and name."""
+        return self._deviating.get(classification, {})
+
+    def all_deviating(self) -> Iterator[tuple[str, PodKey, Judged]]:
+        """Every deviation, by classification and pod."""
+        for classification, pods in self._deviating.items():
+            for pod, judged in pods.items():
+                yield classification, pod, judged
+
+    def examples(self, classification: str, most: int) -> list[tuple[PodKey, Judged]]:
+        """The first few of them by name."""
+        return nsmallest(most, self.deviating(classification).items(), key=lambda item: item[0])
+
+
+def _line(judged: Judged) -> Line:
+    return judged.classification, "" if judged.mode is None else str(judged.mode), judged.outcome

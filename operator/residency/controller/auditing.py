@@ -1,0 +1,162 @@
+"""The audit of a leader: three reflectors that feed a picture, and a wake-up call when there is news for a status.
+
+Whatever goes wrong here ends the audit and begins it again from nothing, never the process: what is enforced does not
+depend on it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from residency.api.names import CLASSIFICATION, Outcome
+from residency.audit.picture import Picture
+from residency.cluster.client import Client
+from residency.cluster.reflector import Reflector
+from residency.cluster.resources import NAMESPACES, NODES, PODS
+from residency.controller.observed import Namespace, Namespaces, Node, Nodes, Pod, Pods
+from residency.core.judge import Catalogue
+from residency.reporting.audit import Audited, Told
+
+log = logging.getLogger(__name__)
+
+REST: Final = 5.0
+"""Seconds at least between two statuses that tell something new, and before the audit begins again."""
+CALM: Final = 30.0
+"""The same where only more or fewer pods comply, or wait."""
+LOOK: Final = 1.0
+"""Seconds between looks whether there is something to tell."""
+BLIND: Final = 60.0
+"""Seconds without a watch after which the picture is not said to be true any more."""
+PATIENCE: Final = 30.0
+"""Seconds after its start in which an audit that is not complete yet is nothing to speak of."""
+
+
+@dataclass
+class Audit:
+    """Keeps the picture while it runs."""
+
+    client: Client
+    excluded: Collection[str]
+    """Namespaces that are left alone."""
+    clock: Callable[[], float] = time.monotonic
+    restarts: int = 0
+    _catalogue: Catalogue | None = None
+    _picture: Picture = field(init=False)
+    _reflectors: Mapping[str, Reflector[Any]] = field(init=False)
+    _began: float = field(init=False)
+    _told: tuple[float, Told] | None = None
+    """When statuses were last told something new, and what; None where they have nothing from here."""
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._picture = picture = Picture(self.excluded)
+        if self._catalogue is not None:
+            picture.set_catalogue(self._catalogue)
+        self._reflectors = {
+            "pods": Reflector(self.client, PODS, Pod, Pods(picture)),
+            "nodes": Reflector(self.client, NODES, Node, Nodes(picture)),
+            "namespaces": Reflector(self.client, NAMESPACES, Namespace, Namespaces(picture), labels=CLASSIFICATION),
+        }
+
+    # What it knows
+
+    @property
+    def complete(self) -> Picture | None:
+        """The picture, once everything has been seen and there are classifications to judge by."""
+        seen = all(reflector.synced.is_set() for reflector in self._reflectors.values())
+        return self._picture if seen and self._catalogue is not None else None
+
+    @property
+    def synced(self) -> bool:
+        """Whether the picture is complete, and everything in it watched, but for a moment."""
+        blind = max((reflector.blind_for or 0.0 for reflector in self._reflectors.values()), default=0.0)
+        return self.complete is not None and blind < BLIND
+
+    @property
+    def beginning(self) -> bool:
+        """Whether it is too early to complain that the picture is not complete."""
+        return self.complete is None and self.clock() - self._began < PATIENCE
+
+    @property
+    def watched(self) -> Mapping[str, Reflector[Any]]:
+        """The reflectors, by what they follow."""
+        return self._reflectors
+
+    def judge_by(self, catalogue: Catalogue) -> None:
+        """Judge by these classifications from now on."""
+        self._catalogue = catalogue
+        self._picture.set_catalogue(catalogue)
+
+    def tell(self) -> Told | None:
+        """Say what statuses should; the same as last time where that was a moment ago, so that they come to rest."""
+        if not self.synced:
+            self._told = None
+            return None
+        now = self.clock()
+        if self._told is None or now - self._told[0] >= REST or self._told[1].keys() != self._picture.catalogue.keys():
+            self._told = now, Audited.of(self._picture)
+        return self._told[1]
+
+    # Its life
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        """Watch for ever; ``wake`` is called when there is something new for a status."""
+        while True:
+            try:
+                await self._until_failure(wake)
+            except Exception:
+                log.exception("the audit failed, and begins again")
+            self.restarts += 1
+            await asyncio.sleep(REST)
+            self._begin()
+
+    async def _until_failure(self, wake: Callable[[], None]) -> None:
+        """Watch until something fails, and raise that. A task group would lose a cancellation that comes meanwhile."""
+        works = (*(reflector.run() for reflector in self._reflectors.values()), self._look(wake))
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _look(self, wake: Callable[[], None]) -> None:
+        woken = -REST
+        while True:
+            await asyncio.sleep(LOOK)
+            if self.clock() - woken >= REST and self._has_news():
+                woken = self.clock()
+                wake()
+
+    def _has_news(self) -> bool:
+        """Whether statuses say what is not so any more, and have said so for long enough."""
+        if self._told is None or not self.synced:
+            return self.synced is (self._told is None)
+        told, said = self._told
+        passed = self.clock() - told
+        if passed < REST:
+            return False
+        now = Audited.of(self._picture)
+        return _essence(now) != _essence(said) or (passed >= CALM and now != said)
+
+
+def _essence(told: Told) -> object:
+    return {
+        name: (
+            audited.eligible,
+            audited.examples,
+            bool(audited.counts.get(Outcome.COMPLIANT)),
+            [audited.of_these(o) for o in Outcome if o not in (Outcome.COMPLIANT, Outcome.WAITING)],
+        )
+        for name, audited in told.items()
+    }
