@@ -53,7 +53,7 @@ COMPILED: Final[Mapping[str, tuple[Mapping[str, Json], Surroundings, Settings]]]
     "storage": (CATALOGUE, replace(KNOWN, lowered=frozenset()), SETTINGS),
     "lowered namespaces": (CATALOGUE, KNOWN, SETTINGS),
     "modes, storage and a default": (
-        CATALOGUE | MODES | {"all": ALL_OPERATORS},
+        {**CATALOGUE, **MODES, "all": ALL_OPERATORS},
         KNOWN,
         replace(SETTINGS, default_classification=STRICT),
     ),
