@@ -468,6 +468,21 @@ def _change(live: Json, content_type: str, new: str | None) -> object:
     return {"metadata": {"labels": labels}}
 
 
+def replacing_labels(site: Site) -> bool:
+    """Put other labels in the place of all that a namespace has, by a directive of the strategic merge patch."""
+    body = {"metadata": {"labels": {"$patch": "replace", "team": "payments"}}}
+    made = site.send("PATCH", "/api/v1/namespaces/{ns}", body, "application/strategic-merge-patch+json")
+    return CLASSIFICATION not in made["metadata"]["labels"]
+
+
+def called_kube_system(site: Site) -> bool:
+    """Give a namespace the label by which policies know those that they leave alone."""
+    body = {"metadata": {"labels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    for route in ("", "/status"):
+        site.send("PATCH", "/api/v1/namespaces/{ns}" + route, body, "application/merge-patch+json")
+    return creating_pod(SELECTING)(site)
+
+
 def lowering(route: str) -> Callable[[Site], bool]:
     """Lower a classified namespace to a mode in which nothing is refused."""
 
@@ -675,6 +690,8 @@ ATTEMPTS: Final = (
     Attempt(
         "a namespace unlabelled through finalize", relabelling("PUT", "/finalize", "", None), Code.DECLASSIFICATION
     ),
+    Attempt("a namespace whose labels are all replaced", replacing_labels, Code.DECLASSIFICATION),
+    Attempt("a namespace labelled with the name of another", called_kube_system, Code.CONTRADICTION),
     Attempt("a namespace moved sideways", relabelling("PATCH", "", _MERGE, LAX), Code.DECLASSIFICATION),
     Attempt("a namespace lowered to Audit", lowering(""), Code.ENFORCEMENT),
     Attempt("a namespace lowered through its status", lowering("/status"), Code.ENFORCEMENT),

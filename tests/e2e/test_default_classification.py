@@ -246,6 +246,14 @@ def test_a_generated_name_that_begins_as_those_of_kubernetes_is_one_of_them(admi
     assert ours(make(administrator, namespace(generateName="kube-proxy-"))) == {}
 
 
+@pytest.mark.parametrize("name", [*MADE_BY_THE_API_SERVER, "legacy", SETTINGS.own_namespace, SETTINGS.canary_namespace])
+def test_a_generated_name_is_not_taken_for_one_that_is_left_alone(owner: KeepAlive, name: str) -> None:
+    says_so = namespace(labels={"kubernetes.io/metadata.name": name}, generateName="generated-")
+    assert ours(make(owner, says_so)) == NOBODYS_CHOICE
+    if not name.startswith("kube-"):
+        assert ours(make(owner, namespace(generateName=name))) == NOBODYS_CHOICE
+
+
 @pytest.mark.parametrize(
     ("labels", "excepted"),
     [

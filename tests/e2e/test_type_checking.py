@@ -49,10 +49,9 @@ KNOWN: Final = Surroundings("nl-disk", {"a": ("x", "y"), "b": (ALL_CLAIMS,)}, fr
 COMPILED: Final[Mapping[str, tuple[Mapping[str, Json], Surroundings, Settings]]] = {
     "no classification": ({}, NOTHING_KNOWN, SETTINGS),
     "no storage": ({LAX: CATALOGUE[LAX]}, NOTHING_KNOWN, SETTINGS),
-    "every operator": ({"all": ALL_OPERATORS}, NOTHING_KNOWN, SETTINGS),
     "storage": (CATALOGUE, replace(KNOWN, lowered=frozenset()), SETTINGS),
     "lowered namespaces": (CATALOGUE, KNOWN, SETTINGS),
-    "modes, storage and a default": (
+    "every operator, mode and kind of storage, and a default": (
         {**CATALOGUE, **MODES, "all": ALL_OPERATORS},
         KNOWN,
         replace(SETTINGS, default_classification=STRICT),

@@ -41,8 +41,9 @@ def test_only_new_namespaces_without_a_classification_outside_the_excluded_are_l
     assert rule == {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["namespaces"]}
     assert binding["matchResources"]["namespaceSelector"]["matchExpressions"] == [
         {"key": "residency.dev/classification", "operator": "DoesNotExist"},
-        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "legacy", "own"]},
     ]
+    (condition,) = policy["matchConditions"]
+    assert f'in ["default","kube-system","legacy","own","{CANARY}"]' in condition["expression"]
 
 
 @pytest.mark.parametrize(("catalogue", "default"), [(KNOWN, ""), ({}, ""), (KNOWN, "unknown"), ({}, "nl")])

@@ -111,7 +111,7 @@ def test_the_flags_of_the_controller_reach_the_policies(tmp_path: Path) -> None:
     placing = rendered(tmp_path / "mutating" / "residency.yaml")
     assert {p["spec"]["reinvocationPolicy"] for p in placing if p["kind"].endswith("Policy")} == {"IfNeeded"}
     bound = [p["spec"]["matchResources"] for p in placing if p["kind"].endswith("Binding")]
-    expressions = bound[0]["namespaceSelector"]["matchExpressions"]
+    expressions = bound[-1]["namespaceSelector"]["matchExpressions"]
     assert ["kube-system", "own", "x"] in [e.get("values") for e in expressions]
     assert ["c"] in [e.get("values") for e in expressions]
     guards = (tmp_path / "validating" / "residency.yaml").read_text()

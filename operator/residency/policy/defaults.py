@@ -14,8 +14,11 @@ from residency.core.selectors import Selector
 from residency.policy.cel import literal
 from residency.policy.objects import Expressions, Frame, Pair, Scope, Settings, rule
 
-UNCLASSIFIED = Scope("DoesNotExist")
-"""A selector for namespaces sees the labels that a new one brings."""
+UNCLASSIFIED = Scope("DoesNotExist", without_excluded=False)
+"""A selector for namespaces sees the labels that a new one brings.
+
+Where a name is generated that of the name is one of them, and could say anything: names are looked at themselves.
+"""
 
 RESERVED_FOR_KUBERNETES = "kube-"
 MADE_BY_THE_API_SERVER = "default"
@@ -38,10 +41,11 @@ def _conditions(settings: Settings, catalogue: Catalogue) -> Expressions:
     """Which new namespaces get it, beyond what the binding says; all in conditions, so that no others are patched."""
     if ClassificationName(settings.default_classification) not in catalogue:
         return (("default-in-force", "false"),)
+    name = "object.metadata.?name"
     # A name is generated later.
-    name = 'object.metadata.?name.or(object.metadata.?generateName).orValue("")'
-    ours = literal([MADE_BY_THE_API_SERVER, settings.canary_namespace])
-    reserved = f"{name} in {ours} || {name}.startsWith({literal(RESERVED_FOR_KUBERNETES)})"
+    begins = f'{name}.or(object.metadata.?generateName).orValue("")'
+    ours = literal(sorted({MADE_BY_THE_API_SERVER, settings.canary_namespace, *settings.excluded}))
+    reserved = f'{name}.orValue("") in {ours} || {begins}.startsWith({literal(RESERVED_FOR_KUBERNETES)})'
     excepted = " || ".join(f"({met(selector)})" for selector in settings.default_exceptions)
     conditions = [("not-reserved", f"!({reserved})")]
     return [*conditions, ("not-excepted", f"!({excepted})")] if excepted else conditions

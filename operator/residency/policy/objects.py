@@ -55,6 +55,8 @@ class Scope:
     label_operator: str
     of_pods: Expressions = ()
     of_templates: Expressions = ()
+    without_excluded: bool = True
+    """Whether the selector leaves the excluded namespaces out."""
 
 
 TEMPLATE = (
@@ -170,11 +172,12 @@ class Frame:
     def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
         if scope is None:
             return {"policyName": str(name)}
-        selector: list[dict[str, Any]] = [
-            {"key": NAMESPACE_NAME, "operator": "NotIn", "values": list(self.settings.excluded)},
-        ]
+        selector: list[dict[str, Any]] = []
         if scope.label_operator:
-            selector.insert(0, {"key": CLASSIFICATION, "operator": scope.label_operator})
+            selector.append({"key": CLASSIFICATION, "operator": scope.label_operator})
+        if scope.without_excluded:
+            excluded = list(self.settings.excluded)
+            selector.append({"key": NAMESPACE_NAME, "operator": "NotIn", "values": excluded})
         return {
             "policyName": str(name),
             "matchResources": {"namespaceSelector": {"matchExpressions": selector}},
