@@ -76,11 +76,12 @@ class Case:
         body = {"containers": [{"name": "c", "image": "c"}], "nodeSelector": selector} | spec
         for number in range(count):
             name = f"{prefix}-{number}"
-            wait_for(lambda name=name: self._created(name, body))  # type: ignore[misc]
+            wait_for(lambda name=name: self.create(name, body))  # type: ignore[misc]
         if bound:
             wait_for(lambda: all(pod["spec"].get("nodeName") for pod in self.live))
 
-    def _created(self, name: str, spec: Object) -> bool:
+    def create(self, name: str, spec: Object) -> bool:
+        """Create a pod; whether that was possible already."""
         try:
             self.cluster.request(
                 "POST", f"/api/v1/namespaces/{self.namespace}/pods", {"metadata": {"name": name}, "spec": spec}
@@ -336,7 +337,7 @@ def test_statuses_come_to_rest_while_pods_come_and_go(installed: Installation, c
         if time.monotonic() > deadline:
             break
         spec = {"containers": [{"name": "c", "image": "c"}]}
-        case._created(f"p-{number}", spec)
+        case.create(f"p-{number}", spec)
         if number:
             case.cluster.request("DELETE", f"{path}/p-{number - 1}", {"gracePeriodSeconds": 0})
         versions.add(installed.classification(case.name)["metadata"]["resourceVersion"])

@@ -47,7 +47,8 @@ class PodShapes:
         content = (tuple(sorted(pod.node_selector.items())), terms, pod.classification, bound)
         shape = self._known.get(content)
         if shape is None:
-            shape = PodShape(PodView(pod.node_selector, terms, (), bound, pod.classification))
+            view = PodView(pod.node_selector, terms, node_name=bound, classification=pod.classification)
+            shape = PodShape(view)
             self._known[content] = shape
         return shape
 
