@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from e2e.enforcement import expect
 from golden import Case, around, judge
@@ -155,12 +155,16 @@ def agree(case: Case, answer: Answer) -> None:
     assert after == replace(before, terms=verdict.terms, tolerations=kept + written)
 
 
-@dataclass
 class AuditLog:
-    """The log of an API server, read as it grows."""
+    """The log of an API server, read as it grows, and on in the next file when one is full."""
 
-    path: Path
-    _read: int = 0
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def notes(self, audit_id: str) -> str:
         """What was noted of the request that was answered last; the log is written before the answer."""
@@ -172,12 +176,31 @@ class AuditLog:
         raise AssertionError(f"the audit log has nothing of {audit_id}")
 
     def _new(self) -> Iterator[Json]:
-        with self.path.open() as log:
-            log.seek(self._read)
-            # A line that is still being written is read the next time.
-            while (line := log.readline()).endswith("\n"):
-                self._read = log.tell()
+        if self._file is None:
+            self._file = self.path.open()
+        while True:
+            read = self._file.tell()
+            line = self._file.readline()
+            if line.endswith("\n"):
                 yield json.loads(line)
+                continue
+            # A line that is still being written is read the next time.
+            self._file.seek(read)
+            if line or not self._is_followed():
+                return
+
+    def _is_followed(self) -> bool:
+        """Go on to the next file where there is one, which is when the path leads to another."""
+        assert self._file is not None
+        try:
+            current = self.path.stat().st_ino
+        except FileNotFoundError:
+            return False
+        if current == os.fstat(self._file.fileno()).st_ino:
+            return False
+        self._file.close()
+        self._file = self.path.open()
+        return True
 
 
 def agree_in_lower_modes(case: Case, answer: Answer, log: AuditLog) -> Iterator[tuple[Mode, Verdict]]:

@@ -1,5 +1,6 @@
 """Policies that an API server reads from files: they protect the others, and hold with nothing in etcd."""
 
+import json
 import re
 import shutil
 import threading
@@ -493,7 +494,11 @@ def test_the_attempt_gets_nowhere_with_the_static_policy(attempt: Attempt, prote
 # The whole set, from the first answer on
 
 
-FULL: Final = {STRICT: CATALOGUE[STRICT], LAX: CATALOGUE[LAX]}
+# Of storage only the unit tests of rendering speak. Through JSON: a file knows texts only.
+FULL: Final[dict[str, Json]] = {
+    name: {key: json.loads(json.dumps(said)) for key, said in CATALOGUE[name].items() if key != "storage"}
+    for name in (STRICT, LAX)
+}
 NEW: Final = "eu-new"
 
 
@@ -630,8 +635,6 @@ def beside(whole: Whole) -> Whole:
 
 
 def test_beside_the_set_a_controller_becomes_ready_and_placing_twice_changes_nothing(beside: Whole) -> None:
-    status = beside.installation.classification(STRICT)["status"]
-    assert status["revision"] == beside.revision()
     policies = {name_in(path): expect(beside.administrator.send("GET", path), 200) for path in GUARDS.values()}
     assert PolicyName.PLACE_PODS in policies
     add_namespace(beside.administrator, "twice", STRICT)

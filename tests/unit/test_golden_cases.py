@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e2e.agreement import AuditLog, Differences, branch
+from e2e.agreement import FAILURES, AuditLog, Differences, branch
 from golden import Case, Json, golden_cases, judge, read, resolved
 from keepalive import Answer
 from residency.api.classification import DataClassificationSpec
@@ -140,3 +140,20 @@ def test_what_is_no_verdict_is_said_to_be_none() -> None:
     text = POD.render().replace("Denied:", "Refused:")
     with pytest.raises(ValueError, match="not a verdict"):
         list(read(text))
+
+
+def test_an_audit_log_is_read_on_when_its_file_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+
+    def line(audit_id: str, said: str) -> str:
+        return json.dumps({"auditID": audit_id, "annotations": {FAILURES: said}}) + "\n"
+
+    path.write_text(line("a", "one") + line("b", "two"))
+    log = AuditLog(path)
+    assert log.notes("a") == "one"
+    path.rename(tmp_path / "audit-full.log")
+    path.write_text(line("c", "three"))
+    with (tmp_path / "audit-full.log").open("a") as full:
+        full.write(line("late", "still in the old one"))
+    assert log.notes("late") == "still in the old one"
+    assert log.notes("c") == "three"

@@ -152,7 +152,7 @@ def _judge(pod: PodView, node: NodeView | None, ask: Ask, catalogue: Catalogue) 
     if classification is None:
         return _not_in_force(ask, catalogue)
     outcome, why = _located(node, classification)
-    if outcome is Outcome.COMPLIANT and guard_pod(replace(pod, node_name=""), [ask], catalogue) is not None:
+    if outcome is Outcome.COMPLIANT and guard_pod(replace(pod, node_name="", volumes=()), [ask], catalogue) is not None:
         outcome, why = Outcome.UNPINNED, messages.UNPINNED.format(name=ask.name)
     return Judged(ask.name, effective(ask, catalogue), outcome, why)
 
