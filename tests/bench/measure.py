@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bench.catalogues import FIRST, catalogue
+from bench.catalogues import FIRST, Kind, catalogue
 from bench.pods import annotated, realistic, small
 from bench.policies import put_in_force, take_away
 from e2e.enforcement import add_namespace
@@ -108,13 +108,15 @@ class Bench:
                 add_namespace(api, name, classification)
             self._take_away(api)
 
-    def run(self, sizes: Sequence[int], rounds: int, progress: Callable[[str], None]) -> Results:
+    def run(
+        self, sizes: Sequence[int], rounds: int, progress: Callable[[str], None], kind: Kind = catalogue
+    ) -> Results:
         """Measure catalogues of these sizes in so many rounds; leaves no policy behind."""
         results = Results()
         for number in range(rounds):
             progress(f"round {number + 1} of {rounds}")
             order = _rotated(sizes, number)
-            one, other = (self._visits(order, part) for part in (0, 1))
+            one, other = (self._visits(order, part, kind) for part in (0, 1))
             for size in sizes:
                 results.add(size, one[size], other[size])
         return results
@@ -142,8 +144,8 @@ class Bench:
         for api in self._apis:
             self._take_away(api)
 
-    def _visits(self, sizes: Sequence[int], part: int) -> dict[int, Medians]:
-        visits = {size: self.visit(catalogue(size), part) for size in sizes}
+    def _visits(self, sizes: Sequence[int], part: int, kind: Kind) -> dict[int, Medians]:
+        visits = {size: self.visit(kind(size), part) for size in sizes}
         self._take_away(self._apis[part])
         return visits
 

@@ -44,11 +44,15 @@ A test holds the two together.
 - residency-guard-bindings
 - residency-guard-annotations
 - residency-warn-pods
+- residency-warn-annotated-pods
 - residency-warn-templates
+- residency-warn-annotated-templates
 - residency-warn-claims
 - residency-warn-bindings
 - residency-audit-pods
+- residency-audit-annotated-pods
 - residency-audit-templates
+- residency-audit-annotated-templates
 - residency-audit-claims
 - residency-audit-bindings
 - residency-guard-claims

@@ -15,7 +15,7 @@ from residency.policy.classifications import guard_classifications
 from residency.policy.defaults import default_namespaces
 from residency.policy.namespaces import guard_namespaces
 from residency.policy.nodes import guard_nodes
-from residency.policy.objects import ANNOTATED, CLASSIFIED, EVERYWHERE, Frame, Pair, Settings
+from residency.policy.objects import ANNOTATED, CLASSIFIED, Frame, Pair, Settings
 from residency.policy.pods import guard_pods, place_pods
 from residency.policy.storage import guard_claims, guard_storage_classes, guard_volumes
 from residency.policy.templates import guard_templates, place_daemonsets
@@ -92,27 +92,34 @@ def _objects(tables: Tables, catalogue: Catalogue, frame: Frame) -> list[dict[st
     return [pair.binding for pair in pairs] + [pair.policy for pair in pairs]
 
 
-_TELLING = {
-    Mode.WARN: (PolicyName.WARN_BINDINGS, PolicyName.WARN_CLAIMS, PolicyName.WARN_TEMPLATES, PolicyName.WARN_PODS),
-    Mode.AUDIT: (PolicyName.AUDIT_BINDINGS, PolicyName.AUDIT_CLAIMS, PolicyName.AUDIT_TEMPLATES, PolicyName.AUDIT_PODS),
-}
-"""The policies that only tell, by mode."""
-
-
 def _telling(tables: Tables, catalogue: Catalogue, frame: Frame, mode: Mode) -> Iterator[Pair]:
     """The guards of a lower mode; the set of objects is always the same, what nothing uses matches nothing."""
-    bindings, claims, templates, pods = _TELLING[mode]
-    # Where a classification has the mode itself, pods anywhere may be annotated with it.
-    of_classifications = mode in tables.modes.used
-    scope = EVERYWHERE if of_classifications else CLASSIFIED
-    pairs = (
+    names = PolicyName
+    of_mode = {
+        Mode.WARN: (names.WARN_BINDINGS, names.WARN_CLAIMS, names.WARN_TEMPLATES, names.WARN_PODS),
+        Mode.AUDIT: (names.AUDIT_BINDINGS, names.AUDIT_CLAIMS, names.AUDIT_TEMPLATES, names.AUDIT_PODS),
+    }
+    annotated_of_mode = {
+        Mode.WARN: (names.WARN_ANNOTATED_TEMPLATES, names.WARN_ANNOTATED_PODS),
+        Mode.AUDIT: (names.AUDIT_ANNOTATED_TEMPLATES, names.AUDIT_ANNOTATED_PODS),
+    }
+    bindings, claims, templates, pods = of_mode[mode]
+    of_classified = (
         guard_bindings(frame, catalogue, bindings, mode),
         guard_claims(frame, tables, claims, CLASSIFIED, mode),
-        guard_templates(frame, tables, templates, scope, mode),
-        guard_pods(frame, tables, pods, scope, mode),
+        guard_templates(frame, tables, templates, CLASSIFIED, mode),
+        guard_pods(frame, tables, pods, CLASSIFIED, mode),
     )
-    used = of_classifications or mode in tables.surroundings.lowered
-    return iter(pairs) if used else map(frame.idle, pairs)
+    templates, pods = annotated_of_mode[mode]
+    of_annotated = (
+        guard_templates(frame, tables, templates, ANNOTATED, mode),
+        guard_pods(frame, tables, pods, ANNOTATED, mode),
+    )
+    # What a namespace is lowered to is its own classification's affair; elsewhere annotations count for themselves.
+    by_classification = mode in tables.modes.used
+    in_use = by_classification or mode in tables.surroundings.lowered
+    yield from of_classified if in_use else map(frame.idle, of_classified)
+    yield from of_annotated if by_classification else map(frame.idle, of_annotated)
 
 
 __all__ = ["CompiledPolicies", "DoesNotFit", "Settings", "Surroundings", "compile_policies"]

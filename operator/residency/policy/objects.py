@@ -94,6 +94,8 @@ OWNERLESS = (
 """What a controller makes was judged with its owner."""
 
 
+# No namespace has a label and has it not: what is bound so costs no request anything.
+_NOWHERE = [{"key": CLASSIFICATION, "operator": operator} for operator in ("Exists", "DoesNotExist")]
 _ACTIONS = {Mode.ENFORCE: ("Deny",), Mode.WARN: ("Warn", "Audit"), Mode.AUDIT: ("Audit",)}
 
 
@@ -167,7 +169,8 @@ class Frame:
             "matchConditions": named((("in-use", "false"),)),
             "validations": [{"expression": "true"}],
         }
-        return Pair(pair.policy | {"spec": spec}, pair.binding)
+        binding = pair.binding["spec"] | {"matchResources": {"namespaceSelector": {"matchExpressions": _NOWHERE}}}
+        return Pair(pair.policy | {"spec": spec}, pair.binding | {"spec": binding})
 
     def _binding(self, name: PolicyName, scope: Scope | None) -> dict[str, Any]:
         if scope is None:
