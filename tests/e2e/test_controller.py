@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -96,12 +97,19 @@ def dutch(installed: Installation, controller: Controller) -> Iterator[str]:
 def discard(installed: Installation, *names: str) -> None:
     """Delete classifications, in whatever state they are."""
     for name in names:
-        path = f"{CLASSIFICATIONS}/{name}"
+        wait_for(partial(_discarded, installed, f"{CLASSIFICATIONS}/{name}"), saying=f"{name} to be gone")
+
+
+def _discarded(installed: Installation, path: str) -> bool:
+    """Try to delete it; what the guard was compiled with may be a moment older than what is compiled now."""
+    for method, suffix, body in (
+        ("PATCH", "/status", {"status": {"usedBy": None}}),
+        ("DELETE", "", None),
+        ("PATCH", "", {"metadata": {"finalizers": None}}),
+    ):
         with contextlib.suppress(RequestError):
-            installed.cluster.request("PATCH", f"{path}/status", {"status": {"usedBy": None}})
-            installed.cluster.request("DELETE", path)
-            installed.cluster.request("PATCH", path, {"metadata": {"finalizers": None}})
-        wait_for(lambda path=path: not installed.exists(path), saying=f"{name} to be gone")  # type: ignore[misc]
+            installed.cluster.request(method, path + suffix, body)
+    return not installed.exists(path)
 
 
 def delete_namespace(installed: Installation, name: str) -> None:
