@@ -6,6 +6,7 @@ from typing import Any
 
 from keepalive import Answer, KeepAlive
 from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT
+from residency.controller.rollout import as_revision, provisional_of, steps
 from residency.core.judge import Catalogue
 from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.canary import Seen, canary_pod, seen
@@ -54,17 +55,25 @@ def enforce(
 ) -> str:
     """Apply the policies of a catalogue, wait until the canary shows them in force; returns the revision."""
     compiled = compile_policies(catalogue, settings, surroundings)
-    for _ in applying(api, compiled.objects):
-        pass
     add_namespace(api, SETTINGS.canary_namespace, CANARY)
-    deadline = time.monotonic() + IN_FORCE_SECONDS
-    wanted = Seen(compiled.revision, compiled.revision)
-    while (last := _canary(api)) is None or seen(last.message) != wanted:
-        assert time.monotonic() < deadline, f"not in force: {last}"
-        time.sleep(0.02)
+    # As the controller does: what the canary shows is written twice, or it would prove nothing of the others.
+    *others, shown = steps(compiled.objects)
+    provisional = provisional_of(compiled.revision)
+    first = [as_revision(body, compiled.revision, provisional) for body in shown]
+    for written, revision in (((*others[0], *others[1], *first), provisional), (shown, compiled.revision)):
+        for _ in applying(api, written):
+            pass
+        _wait_until_seen(api, revision)
     for name, classification in namespaces:
         add_namespace(api, name, classification)
     return compiled.revision
+
+
+def _wait_until_seen(api: KeepAlive, revision: str) -> None:
+    deadline = time.monotonic() + IN_FORCE_SECONDS
+    while (last := _canary(api)) is None or seen(last.message) != Seen(revision, revision):
+        assert time.monotonic() < deadline, f"not in force: {last}"
+        time.sleep(0.02)
 
 
 def _canary(api: KeepAlive) -> Answer | None:

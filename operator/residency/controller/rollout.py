@@ -38,9 +38,9 @@ class Rollout:
         Raises:
             ApiError: `invalid` where the API server does not take one of them, whoever sends it.
         """
-        bindings, others, shown = _steps(compiled.objects)
-        provisional = f"{compiled.revision}_provisional"
-        first = [_as_revision(body, compiled.revision, provisional) for body in shown]
+        bindings, others, shown = steps(compiled.objects)
+        provisional = provisional_of(compiled.revision)
+        first = [as_revision(body, compiled.revision, provisional) for body in shown]
         was_complete = was_in_force or self._settled == compiled.revision
         await self.policies.look(compiled.revision, [*compiled.objects, *first], was_complete=was_complete)
         # Bindings first, so that a policy is in force once it is there.
@@ -59,7 +59,12 @@ class Rollout:
         return await self.canary.prove(compiled.revision, interrupted)
 
 
-def _steps(objects: Sequence[Object]) -> tuple[Sequence[Object], Sequence[Object], Sequence[Object]]:
+def provisional_of(revision: str) -> str:
+    """What the policies that the canary shows are written with first."""
+    return f"{revision}_provisional"
+
+
+def steps(objects: Sequence[Object]) -> tuple[Sequence[Object], Sequence[Object], Sequence[Object]]:
     """Bindings, policies, and the policies that the canary shows: the last of each kind."""
     bindings = [body for body in objects if kind(body).endswith("Binding")]
     policies = [body for body in objects if not kind(body).endswith("Binding")]
@@ -67,7 +72,7 @@ def _steps(objects: Sequence[Object]) -> tuple[Sequence[Object], Sequence[Object
     return bindings, [body for body in policies if body not in shown], shown
 
 
-def _as_revision(body: Object, revision: str, other: str) -> Object:
+def as_revision(body: Object, revision: str, other: str) -> Object:
     """Write the same policy with another revision, which is a hash and so stands for nothing else."""
     written: Object = json.loads(json.dumps(body).replace(revision, other))
     return written
