@@ -42,7 +42,7 @@ test: ## Run all checks: lint, test-unit, test-e2e
 	done; \
 	printf '\nEverything passed in %d seconds.\n' $$(( $$(date +%s) - start ))
 
-test-unit: $(STAMP) ## Run the pure tests (under 30 seconds)
+test-unit: $(STAMP) ## Run the pure tests (about a minute)
 	@$(PY) -m pytest tests/unit
 
 test-e2e: $(STAMP) ## Run the tests on a real control plane
