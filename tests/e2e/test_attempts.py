@@ -4,7 +4,7 @@ Two clusters of the same pools: one bare, one on which the compiled policies are
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,10 @@ from controlplane import DEFAULT_POOLS, ControlPlane
 from e2e.attempts import ATTEMPTS, CATALOGUE, PIPELINE, STRICT, Attempt, Refused, Site
 from e2e.enforcement import SETTINGS, applying, enforce, expect
 from e2e.storage_attempts import CLASSES, STORAGE_ATTEMPTS, STORAGE_CLASSES, UNSTORED
+from golden import resolved
 from keepalive import KeepAlive
-from residency.api.classification import DataClassificationSpec
-from residency.api.names import CLASSIFICATION, ClassificationName
-from residency.core.catalogue import resolve
+from residency.api.names import CLASSIFICATION
 from residency.core.judge import Catalogue
-from residency.core.placement import Classification
 from residency.core.storage import StorageClass, default_class, foreign_claims, with_classes
 from residency.core.surroundings import Surroundings
 from residency.policy.compile import compile_policies
@@ -32,11 +30,6 @@ SPECS = {**CATALOGUE, UNSTORED: {key: said for key, said in CATALOGUE[STRICT].it
 
 results: dict[str, dict[str, str]] = {}
 """How each attempt ended, without and with Residency."""
-
-
-def resolved(raw: Mapping[str, Any]) -> Catalogue:
-    specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in raw.items()}
-    return {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
 
 
 # More countries, the same nodes.
@@ -59,7 +52,6 @@ class Ground:
         self, cluster: ControlPlane, administrator: KeepAlive, pipeline: KeepAlive, catalogue: Catalogue | None
     ) -> None:
         self.cluster = cluster
-        self._catalogue = catalogue
         self._administrator = administrator
         self._pipeline = pipeline
         self._catalogue = catalogue

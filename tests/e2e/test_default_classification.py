@@ -19,12 +19,10 @@ from controlplane import ControlPlane
 from e2e.attempts import CATALOGUE
 from e2e.enforcement import SETTINGS, enforce, expect
 from e2e.installation import wait_for
+from golden import resolved
 from keepalive import Answer, KeepAlive
-from residency.api.classification import DataClassificationSpec
 from residency.api.names import CANARY, CLASSIFICATION, CLASSIFIED_BY, ClassificationName, Code, Fact
-from residency.core.catalogue import resolve
 from residency.core.judge import Catalogue
-from residency.core.placement import Classification
 from residency.core.selectors import parse_selector
 from residency.policy.compile import Settings
 from residency.policy.defaults import met
@@ -54,8 +52,7 @@ DEFAULTS: Final = replace(
 
 
 def known(*names: str) -> Catalogue:
-    specs = {ClassificationName(name): DataClassificationSpec.parse(SPECS[name]) for name in names}
-    return {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
+    return resolved({name: SPECS[name] for name in names})
 
 
 def namespace(name: str = "", labels: Mapping[str, str] | None = None, **metadata: Any) -> Json:

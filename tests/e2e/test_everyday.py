@@ -12,11 +12,9 @@ from controlplane import DEFAULT_POOLS, ControlPlane
 from e2e.attempts import CATALOGUE, PIPELINE
 from e2e.enforcement import add_namespace, enforce
 from e2e.everyday import ONE_OF_EACH_KIND, OPERATIONS, ORIGINS, Operation, Origin, Site, total
+from golden import resolved
 from keepalive import Answer, KeepAlive
-from residency.api.classification import DataClassificationSpec
-from residency.api.names import ClassificationName, Code
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
+from residency.api.names import Code
 
 START_SECONDS = 120.0
 VERBS = "get,list,watch,create,update,patch,delete,deletecollection"
@@ -41,17 +39,12 @@ def sites() -> Iterator[Mapping[str, tuple[Site, Site]]]:
             }
             everywhere = [site for both in made.values() for site in both]
             fill(administrator, [site for site in everywhere if site.origin.before])
-            enforce(administrator, catalogue())
+            enforce(administrator, resolved(CATALOGUE))
             for site in everywhere:
                 if site.origin.label in CATALOGUE:
                     add_namespace(administrator, site.namespace, site.origin.label)
             fill(administrator, [site for site in everywhere if not site.origin.before])
             yield made
-
-
-def catalogue() -> Mapping[ClassificationName, Classification]:
-    specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in CATALOGUE.items()}
-    return {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
 
 
 def fill(administrator: KeepAlive, sites: list[Site]) -> None:

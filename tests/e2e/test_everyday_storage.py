@@ -13,11 +13,9 @@ from controlplane import ControlPlane
 from e2e.attempts import CATALOGUE, STRICT, workload
 from e2e.enforcement import add_namespace, enforce, expect
 from e2e.storage_attempts import CLASSES, NFS, NL_DISK, STORAGE_CLASSES, US_DISK, claim, volume
+from golden import resolved
 from keepalive import KeepAlive
-from residency.api.classification import DataClassificationSpec
 from residency.api.names import ClassificationName, Code, Fact
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
 from residency.core.storage import StorageClass, with_classes
 
 Json = dict[str, Any]
@@ -52,9 +50,7 @@ def api() -> Iterator[KeepAlive]:
         _, body = workload("StatefulSet", {})
         body["spec"] |= {"volumeClaimTemplates": [claim("data", US_DISK)], "replicas": 0}
         expect(api.send("POST", STATEFUL_SETS, named(body, "db")), 201)
-        stored = DataClassificationSpec.parse(CATALOGUE[STRICT])
-        found = resolve({ClassificationName(STRICT): stored})[ClassificationName(STRICT)]
-        assert isinstance(found, Classification)
+        found = resolved({STRICT: CATALOGUE[STRICT]})[ClassificationName(STRICT)]
         classes = [StorageClass.from_metadata(item["metadata"]) for item in STORAGE_CLASSES]
         enforce(api, {found.name: with_classes(found, classes)}, [(NAMESPACE, STRICT)])
         new = claim("probe", US_DISK)

@@ -16,12 +16,10 @@ import pytest
 from brute_force import Labels, Node, matches_pod
 from controlplane import DEFAULT_POOLS, ControlPlane
 from e2e.enforcement import enforce, expect
+from golden import resolved
 from keepalive import Answer, KeepAlive
 from known_workloads import KNOWN, Known, owned_by
-from residency.api.classification import DataClassificationSpec
-from residency.api.names import PLACED_BY, SOVEREIGN, ClassificationName, Code, Fact
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
+from residency.api.names import PLACED_BY, SOVEREIGN, Code, Fact
 from residency.core.workload import PodView, template_of
 
 Json = dict[str, Any]
@@ -122,9 +120,7 @@ def cluster() -> Iterator[Cluster]:
         expect(api.send("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", priority), 201)
         expect(api.send("POST", "/api/v1/namespaces", {"metadata": {"name": "elsewhere"}}), 201)
         before = {known.title: stored(api, known) for known in KNOWN}
-        resolved = resolve({ClassificationName(n): DataClassificationSpec.parse(spec) for n, spec in SPECS.items()})
-        catalogue = {name: c for name, c in resolved.items() if isinstance(c, Classification)}
-        enforce(api, catalogue, [(name, name) for name in SPECS])
+        enforce(api, resolved(SPECS), [(name, name) for name in SPECS])
         yield Cluster(api, before)
 
 

@@ -16,12 +16,10 @@ from controlplane import ControlPlane
 from e2e.agreement import AUDIT_POLICY, AuditLog
 from e2e.attempts import CATALOGUE, PREFERRING, SELECTING, STRICT, pod, workload
 from e2e.enforcement import add_namespace, enforce, expect
+from golden import resolved
 from keepalive import Answer, KeepAlive
-from residency.api.classification import DataClassificationSpec
-from residency.api.names import CLASSIFICATION, ENFORCEMENT, PLACED_BY, ClassificationName, Code, Mode
-from residency.core.catalogue import resolve
+from residency.api.names import CLASSIFICATION, ENFORCEMENT, PLACED_BY, Code, Mode
 from residency.core.judge import Catalogue
-from residency.core.placement import Classification
 from residency.core.surroundings import Surroundings
 
 Json = dict[str, Any]
@@ -38,16 +36,8 @@ LEFT: Final = {Mode.ENFORCE: "placed", Mode.WARN: "left as it is", Mode.AUDIT: "
 
 
 def _catalogue() -> Catalogue:
-    specs = {
-        ClassificationName(name): DataClassificationSpec.parse(CATALOGUE[STRICT] | {"mode": str(mode)})
-        for mode, name in OF_MODE.items()
-    }
-    lax = {
-        ClassificationName("nl-lax"): DataClassificationSpec.parse(
-            {"title": "x", "nodes": {"anyOf": [{"countries": ["NL"]}]}}
-        )
-    }
-    return {name: c for name, c in resolve(specs | lax).items() if isinstance(c, Classification)}
+    specs = {name: CATALOGUE[STRICT] | {"mode": str(mode)} for mode, name in OF_MODE.items()}
+    return resolved(specs | {"nl-lax": {"title": "x", "nodes": {"anyOf": [{"countries": ["NL"]}]}}})
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,9 @@ from controlplane import ControlPlane
 from e2e.attempts import CATALOGUE, STRICT
 from e2e.enforcement import add_namespace, enforce, expect
 from e2e.storage_attempts import CLASSES, NL_DISK, US_DISK, storage_class
+from golden import resolved
 from keepalive import Answer, KeepAlive
-from residency.api.classification import DataClassificationSpec
-from residency.api.names import CLASSIFICATION, ClassificationName, Code, Fact
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
+from residency.api.names import CLASSIFICATION, Code, Fact
 from residency.core.storage import StorageClass, with_classes
 
 CHART = Path(__file__).parents[2] / "charts" / "residency"
@@ -48,11 +46,9 @@ def cluster() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def administrator(cluster: ControlPlane) -> Iterator[KeepAlive]:
-    specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in SPECS.items()}
     with KeepAlive(cluster.kubeconfig) as api:
         known = [StorageClass(NL_DISK, {Fact.COUNTRY: "NL"})]
-        resolved = {name: c for name, c in resolve(specs).items() if isinstance(c, Classification)}
-        enforce(api, {name: with_classes(c, known) for name, c in resolved.items()})
+        enforce(api, {name: with_classes(c, known) for name, c in resolved(SPECS).items()})
         yield api
 
 

@@ -19,8 +19,8 @@ from controlplane import CommandError, ControlPlane, RequestError
 from e2e.attempts import CATALOGUE, LAX, SELECTING, STRICT, Refused, pod
 from e2e.enforcement import PLURALS, SETTINGS, add_namespace, enforce, expect
 from e2e.installation import ACCOUNT, ADMISSION, CHART, CLASSIFICATIONS, NAMESPACE, Installation, wait_for
+from golden import resolved
 from keepalive import Answer, KeepAlive
-from residency.api.classification import DataClassificationSpec
 from residency.api.names import (
     BREAK_GLASS,
     CLASSIFICATION,
@@ -29,14 +29,11 @@ from residency.api.names import (
     PLACED_BY,
     REVISION,
     STATIC_SUFFIX,
-    ClassificationName,
     Code,
     Fact,
     PolicyName,
 )
 from residency.cli import main
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
 from residency.policy.canary import Seen, canary_pod, seen
 
 Json = dict[str, Any]
@@ -119,8 +116,7 @@ class Ground:
         # An apply leaves what somebody added.
         for plural in PLURALS.values():
             expect(self.send("DELETE", f"{ADMISSION}/{plural}?labelSelector={MANAGED_BY}%3Dresidency"), 200)
-        specs = {ClassificationName(name): DataClassificationSpec.parse(spec) for name, spec in CATALOGUE.items()}
-        enforce(self.administrator, {n: c for n, c in resolve(specs).items() if isinstance(c, Classification)})
+        enforce(self.administrator, resolved(CATALOGUE))
 
     def send(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Answer:
         """Send a request as an administrator."""

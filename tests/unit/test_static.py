@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from residency.api.classification import DataClassificationSpec
+from golden import resolved
 from residency.api.names import (
     BREAK_GLASS,
     DEFINITION,
@@ -13,18 +13,14 @@ from residency.api.names import (
     RESERVED_PREFIX,
     SELF_PROTECTION,
     STATIC_SUFFIX,
-    ClassificationName,
 )
-from residency.core.catalogue import resolve
-from residency.core.placement import Classification
 from residency.policy.compile import Settings, compile_policies
 from residency.policy.static import StaticSet, admission_configuration, static_set
 
 Json = dict[str, Any]
 
 SETTINGS = Settings(own_namespace="own", canary_namespace="canary")
-SPEC = DataClassificationSpec.parse({"title": "Dutch", "nodes": {"anyOf": [{"countries": ["NL"]}]}})
-CATALOGUE = {n: c for n, c in resolve({ClassificationName("nl"): SPEC}).items() if isinstance(c, Classification)}
+CATALOGUE = resolved({"nl": {"title": "Dutch", "nodes": {"anyOf": [{"countries": ["NL"]}]}}})
 COMPILED = compile_policies(CATALOGUE, SETTINGS).objects
 SELECTING_PODS = {"pods", "pods/binding", "pods/status"}
 

@@ -18,7 +18,7 @@ from residency.audit.searches import Kind, Searches
 from residency.audit.shapes import NodeShape, NodeShapes, PodShape
 from residency.audit.tally import Line, PodKey, Tally
 from residency.core.audit import Judged, NodeView, judge_bound, judge_waiting, satisfies
-from residency.core.judge import Ask, Catalogue, NamespaceLabels, asks
+from residency.core.judge import Ask, Catalogue, NamespaceLabels, asked_keys, asks
 
 MOST_KEPT: Final = 50_000
 """Judgements that are kept; then it starts afresh, so that what is gone does not pile up."""
@@ -160,7 +160,7 @@ class Picture:
             return
         self._eligible = None
         self._kept.clear()
-        self._shapes = NodeShapes(_asked_keys(catalogue))
+        self._shapes = NodeShapes(asked_keys(catalogue))
         for node in self._nodes.values():
             node.shape = self._shapes.of(node.view)
         self._searches.reclassify(self._catalogue, changed)
@@ -257,12 +257,3 @@ def _asks(catalogue: Catalogue, name: ClassificationName) -> object:
     """What of a classification a judgement depends on."""
     known = catalogue.get(name)
     return None if known is None else (known.placement, known.mode)
-
-
-def _asked_keys(catalogue: Catalogue) -> Iterable[str]:
-    return {
-        requirement.key
-        for classification in catalogue.values()
-        for alternative in classification.placement.alternatives
-        for requirement in alternative
-    }

@@ -207,7 +207,7 @@ _Loader.yaml_implicit_resolvers = {
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that a reader might take for something else, and repeats what occurs twice."""
 
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 (PyYAML's)
         return True
 
 

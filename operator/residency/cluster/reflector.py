@@ -223,9 +223,9 @@ class Reflector(Generic[ItemT]):
         self._sink = sink
         self._pace = pace or Pace()
         self._query = {"labelSelector": labels, "fieldSelector": fields}
-        self._page: msgspec.json.Decoder[Page[ItemT]] = msgspec.json.Decoder(Page[item])  # type: ignore[valid-type]
+        self._page: msgspec.json.Decoder[Page[ItemT]] = msgspec.json.Decoder(Page[item])  # type: ignore[valid-type]  # known when it runs
         self._event: msgspec.json.Decoder[_Added[ItemT] | _Modified[ItemT] | _Deleted | _Bookmark | _Error] = (
-            msgspec.json.Decoder(_Added[item] | _Modified[item] | _Deleted | _Bookmark | _Error)  # type: ignore[valid-type]
+            msgspec.json.Decoder(_Added[item] | _Modified[item] | _Deleted | _Bookmark | _Error)  # type: ignore[valid-type]  # as above
         )
         self._objects: dict[Key, ItemT] = {}
         self._version = ""

@@ -271,8 +271,8 @@ def _storage_json(storage: Storage) -> dict[str, Any]:
 
 def _demands(classification: Classification) -> tuple[object, ...]:
     """What of a classification is compiled and remembered."""
-    storage = classification.storage and replace(classification.storage, classes=())
-    return classification.placement, storage, classification.mode
+    storage = classification.storage
+    return classification.placement, storage and storage.demand, classification.mode
 
 
 def _requirement(requirement: Requirement) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _trouble(name: ClassificationName, included: ClassificationName, placement: 
 
 def _size(placement: Placement) -> int:
     """Characters, about, once compiled: a few around each value, more around each requirement."""
-    requirements = [r for alternative in placement.alternatives for r in alternative]
+    requirements = list(placement.requirements)
     values = sum(len(value) + 3 for r in requirements for value in r.values)
     tolerations = sum(len(t.key) + len(t.value) + len(t.effect) + 24 for t in placement.tolerations)
     return values + sum(len(r.key) + 44 for r in requirements) + tolerations

@@ -70,6 +70,11 @@ class Denied:
 Verdict = Untouched | Place | Denied
 
 
+def asked_keys(catalogue: Catalogue) -> frozenset[str]:
+    """The labels of nodes that some classification asks for."""
+    return frozenset(r.key for classification in catalogue.values() for r in classification.placement.requirements)
+
+
 class NamespaceLabels(NamedTuple):
     """What a namespace's labels say to Residency."""
 

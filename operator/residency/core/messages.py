@@ -248,8 +248,7 @@ def listing(items: Sequence[str], last: str = "or") -> str:
 
 def short(key: str) -> str:
     """A label key as people say it: facts without their prefix, and what is very long cut."""
-    name = key.removeprefix(FACT_PREFIX)
-    return name if len(name) <= KEY_LENGTH else name[: KEY_LENGTH - 1] + "…"
+    return _cut(key.removeprefix(FACT_PREFIX))
 
 
 def describe(requirement: Requirement) -> str:
@@ -318,9 +317,11 @@ def tolerates(tolerations: Iterable[Mapping[str, str]]) -> str:
 
 def shown(name: str) -> str:
     """The name of something that somebody chose, cut where it is very long; nothing that could break a line."""
-    if not _PRINTABLE.match(name):
-        return NOT_A_NAME
-    return name if len(name) <= KEY_LENGTH else name[: KEY_LENGTH - 1] + "…"
+    return _cut(name) if _PRINTABLE.match(name) else NOT_A_NAME
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= KEY_LENGTH else text[: KEY_LENGTH - 1] + "…"
 
 
 def storage_class(name: str) -> str:

@@ -5,7 +5,7 @@ A placement is in a normal form: an alternative says of a key either one ``In``,
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from residency.api.names import ClassificationName, Mode
@@ -40,6 +40,11 @@ class Placement:
     alternatives: tuple[Alternative, ...]
     tolerations: tuple[Toleration, ...] = ()
 
+    @property
+    def requirements(self) -> Iterator[Requirement]:
+        """All that is asked in any alternative."""
+        return chain.from_iterable(self.alternatives)
+
 
 ANYWHERE = Placement(alternatives=((),))
 """No demand at all."""
@@ -59,6 +64,11 @@ class Storage:
     data_sources: bool = False
     drivers: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+
+    @property
+    def demand(self) -> "Storage":
+        """What is asked, whichever StorageClasses meet it just now."""
+        return replace(self, classes=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ def operators_of(catalogue: Catalogue) -> frozenset[Operator]:
     return frozenset(
         requirement.operator
         for classification in catalogue.values()
-        for alternative in classification.placement.alternatives
-        for requirement in alternative
+        for requirement in classification.placement.requirements
     )
 
 

@@ -4,7 +4,7 @@ A classification goes as far as it says itself, the one that a namespace is labe
 the namespace's ``residency.dev/enforcement`` says: ``residency.core.judge.in_mode``, rule by rule.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -31,10 +31,8 @@ class Modes:
 
     @property
     def used(self) -> frozenset[Mode]:
-        """Those that some classification has, Enforce always among them."""
-        return frozenset(
-            {Mode.ENFORCE} | ({Mode.WARN} if self.warned else set()) | ({Mode.AUDIT} if self.audited else set())
-        )
+        """The lower modes that some classification has."""
+        return frozenset(mode for mode, names in ((Mode.WARN, self.warned), (Mode.AUDIT, self.audited)) if names)
 
     def own(self, mode: Mode, name: str) -> str:
         """CEL for whether a classification by itself has the mode; one that is not in force is enforced."""
@@ -45,8 +43,9 @@ class Modes:
                 return _among(name, self.audited)
         return _not(_among(name, (*self.warned, *self.audited)))
 
-    def of_namespace(self, mode: Mode, name: str, ceiling: str = "variables.ceiling") -> str:
+    def of_namespace(self, mode: Mode, name: str) -> str:
         """CEL for whether the classification that a namespace is labelled with has the mode there."""
+        ceiling = "variables.ceiling"
         match mode:
             case Mode.WARN:
                 audited = _not(_among(name, self.audited))
@@ -63,15 +62,18 @@ class Modes:
 
     def rank(self, name: str) -> str:
         """CEL for how far a classification goes by itself, as a number; the higher the further."""
-        lower = {Mode.WARN: _among(name, self.warned), Mode.AUDIT: _among(name, self.audited)}
-        asked = "".join(f"{among} ? {MODES.index(mode)} : " for mode, among in lower.items() if among != "false")
-        return f"({asked}{MODES.index(Mode.ENFORCE)})"
+        return _rank({mode: self.own(mode, name) for mode in (Mode.WARN, Mode.AUDIT)})
 
 
 def rank_of_ceiling(ceiling: str) -> str:
     """CEL for how far a namespace that says this goes at the most, as a number."""
-    lower = "".join(f'{ceiling} == "{mode}" ? {MODES.index(mode)} : ' for mode in (Mode.WARN, Mode.AUDIT))
-    return f"({lower}{MODES.index(Mode.ENFORCE)})"
+    return _rank({mode: f'{ceiling} == "{mode}"' for mode in (Mode.WARN, Mode.AUDIT)})
+
+
+def _rank(lower: Mapping[Mode, str]) -> str:
+    """The number of the first mode of which the condition holds, Enforce's where none does."""
+    asked = "".join(f"{holds} ? {MODES.index(mode)} : " for mode, holds in lower.items() if holds != "false")
+    return f"({asked}{MODES.index(Mode.ENFORCE)})"
 
 
 def _among(name: str, names: Iterable[str]) -> str:

@@ -5,7 +5,6 @@ namespace out of the policy's sight. Old and new are compared in CEL instead, on
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from residency.api.names import (
     BY_DEFAULT,
@@ -181,7 +180,7 @@ _Demands = tuple[tuple[Alternative, ...], Storage | None]
 def _demands(classification: Classification) -> _Demands:
     """What counts when a namespace moves: what is asked, whichever StorageClasses meet it just now."""
     storage = classification.storage
-    return classification.placement.alternatives, None if storage is None else replace(storage, classes=())
+    return classification.placement.alternatives, storage and storage.demand
 
 
 def _groups(catalogue: Catalogue) -> dict[_Demands, str]:

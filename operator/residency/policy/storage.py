@@ -8,13 +8,14 @@ nothing is demanded.
 """
 
 from residency.api.classification import StorageException
-from residency.api.names import STORAGE_CLASS_ANNOTATION, VOLUME_BINDERS, Fact, Mode, PolicyName, Right
+from residency.api.names import STORAGE_CLASS_ANNOTATION, VOLUME_BINDERS, Mode, PolicyName, Right
 from residency.core import messages
 from residency.core.judge import Catalogue
 from residency.core.storage import CLAIM, HARMLESS, SNAPSHOT
 from residency.core.surroundings import ALL_CLAIMS
 from residency.policy import denials, rules
 from residency.policy.cel import Table, literal, message
+from residency.policy.facts import FIRST_CHANGED, USER_AND_OBJECT, Attested
 from residency.policy.objects import ANNOTATED, NOT_DELETED, Frame, Pair, Scope, rule
 from residency.policy.variables import Tables, Variables, asked, speaking
 
@@ -304,33 +305,17 @@ def guard_storage_classes(frame: Frame, catalogue: Catalogue) -> Pair:
     Kubernetes lets change of it and says where its volumes are.
     """
     stored = [c.storage for c in catalogue.values() if c.storage is not None]
-    facts = sorted({*map(str, Fact), *(requirement.key for s in stored for requirement in s.requirements)})
+    asked = {requirement.key for storage in stored for requirement in storage.requirements}
     allowed = sorted({name for storage in stored for name in storage.classes})
-    new, old = "object.metadata.?labels[?k]", "oldObject.metadata.?labels[?k]"
-    changed = f'(request.operation == "CREATE" ? {new}.hasValue() : {new} != {old})'
     moved = " || ".join(f"object.?{field} != oldObject.?{field}" for field in ("allowedTopologies", "mountOptions"))
     known = f'object.metadata.?name.orValue("") in {literal(allowed)}'
     again = f'({known} && (request.operation == "CREATE" || {moved}))'
-    right = literal(str(Right.ATTEST))
-    may = f'authorizer.group("storage.k8s.io").resource("storageclasses").name(object.metadata.name).check({right})'
-    first = rules.cut("variables.changed[0]")
     several = '(variables.changed.size() == 1 ? "" : " and others")'
     shown = (
-        f'variables.changed.size() > 0 ? "set " + {first} + {several} + " of" : '
+        f'variables.changed.size() > 0 ? "set " + {FIRST_CHANGED} + {several} + " of" : '
         'request.operation == "CREATE" ? "make" : "change the topologies or mount options of"'
     )
-    text = message(
-        messages.STORAGE_FACTS,
-        user=rules.cut("request.userInfo.username"),
-        name=rules.cut("object.metadata.name"),
-        deed=f"({shown})",
-    )
-    return frame.validating(
-        PolicyName.GUARD_STORAGE_CLASSES,
-        None,
-        (("facts-changed", f"{again} || {literal(facts)}.exists(k, {changed})"),),
-        [rule("storage.k8s.io", "v1", ["CREATE", "UPDATE"], ["storageclasses"])],
-        (("changed", f"{literal(facts)}.filter(k, {changed})"),),
-        f"{may}.allowed()",
-        text,
-    )
+    text = message(messages.STORAGE_FACTS, deed=f"({shown})", **USER_AND_OBJECT)
+    routes = rule("storage.k8s.io", "v1", ["CREATE", "UPDATE"], ["storageclasses"])
+    attested = Attested("storage.k8s.io", "storageclasses", asked)
+    return attested.guard(frame, PolicyName.GUARD_STORAGE_CLASSES, [routes], text, again)
