@@ -328,3 +328,34 @@ def test_what_the_reflectors_did_is_shown(observed: Observed) -> None:
     assert shown["residency_audit_restarts_total"] == 0
     assert "residency_audit_last_contact_timestamp_seconds|pods" in shown
     assert "residency_audit_last_contact_timestamp_seconds|nodes" not in shown
+
+
+class Noting:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[frozenset[tuple[str, str]]] = []
+
+    def changed(self, pods: Any, picture: Any) -> None:  # noqa: ARG002 (the audit's)
+        self.heard.append(frozenset(pods))
+
+
+def test_listeners_hear_which_pods_began_and_ceased_to_deviate_and_of_no_other() -> None:
+    observed, noting = Observed(), Noting()
+    observed.audit.listeners.append(noting)
+    observed.pods(0, 2)
+    observed.audit._notify()
+    observed.node("US")
+    observed.audit._notify()
+    observed.audit._notify()
+    observed.node("NL")
+    observed.audit._notify()
+    both = {("ns", "p-0"), ("ns", "p-1")}
+    assert [set(pods) for pods in noting.heard] == [set(), both, set(), both]
+
+
+def test_listeners_hear_nothing_of_a_picture_that_is_not_complete() -> None:
+    observed, noting = Observed(complete=False), Noting()
+    observed.audit.listeners.append(noting)
+    observed.audit._notify()
+    assert noting.heard == []

@@ -22,6 +22,7 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[Line] = Counter()
         self._deviating: dict[str, dict[PodKey, Judged]] = {}
+        self._changed: set[PodKey] = set()
 
     @property
     def counts(self) -> Mapping[Line, int]:
@@ -33,6 +34,7 @@ class Tally:
         for one in judged:
             self._counts[_line(one)] += 1
             if one.outcome not in _FINE:
+                self._changed.add(pod)
                 self._deviating.setdefault(one.classification, {})[pod] = one
 
     def remove(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
@@ -43,7 +45,13 @@ class Tally:
             if not self._counts[line]:
                 del self._counts[line]
             if one.outcome not in _FINE:
+                self._changed.add(pod)
                 self._forget(one.classification, pod)
+
+    def take_changed(self) -> frozenset[PodKey]:
+        """The pods that began or ceased to deviate, or do so otherwise, since this was asked last."""
+        changed, self._changed = frozenset(self._changed), set()
+        return changed
 
     def _forget(self, classification: str, pod: PodKey) -> None:
         # Two claims of one pod may both name what is not in force.

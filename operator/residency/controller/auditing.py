@@ -9,10 +9,11 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from residency.api.names import CLASSIFICATION, Outcome
 from residency.audit.picture import Picture
+from residency.audit.tally import PodKey
 from residency.cluster.client import Client
 from residency.cluster.reflector import Reflector
 from residency.cluster.resources import NAMESPACES, NODES, PODS
@@ -34,6 +35,16 @@ PATIENCE: Final = 30.0
 """Seconds after its start in which an audit that is not complete yet is nothing to speak of."""
 
 
+class Listener(Protocol):
+    """Somebody who makes something of what changes."""
+
+    def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
+        """Take in that these pods began or ceased to deviate; called every second while the picture is complete.
+
+        After a failure of the audit the picture is another object: what it does not know has to be looked up anew.
+        """
+
+
 @dataclass
 class Audit:
     """Keeps the picture while it runs."""
@@ -43,6 +54,7 @@ class Audit:
     """Namespaces that are left alone."""
     clock: Callable[[], float] = time.monotonic
     restarts: int = 0
+    listeners: list[Listener] = field(default_factory=list)
     _catalogue: Catalogue | None = None
     _picture: Picture = field(init=False)
     _reflectors: Mapping[str, Reflector[Any]] = field(init=False)
@@ -134,9 +146,18 @@ class Audit:
         woken = -REST
         while True:
             await asyncio.sleep(LOOK)
+            self._notify()
             if self.clock() - woken >= REST and self._has_news():
                 woken = self.clock()
                 wake()
+
+    def _notify(self) -> None:
+        picture = self.complete
+        if picture is None:
+            return
+        changed = picture.tally.take_changed()
+        for listener in self.listeners:
+            listener.changed(changed, picture)
 
     def _has_news(self) -> bool:
         """Whether statuses say what is not so any more, and have said so for long enough."""
