@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from residency.api.classification import DataClassificationSpec
 from residency.api.countries import ISO_3166_1
-from residency.api.names import MANAGED_BY, REVISION, ClassificationName, PolicyName
+from residency.api.names import MANAGED_BY, REVISION, ClassificationName, Fact, Mode, PolicyName
 from residency.core import messages
 from residency.core.catalogue import Unresolved, resolve
 from residency.core.judge import Catalogue
@@ -309,6 +309,20 @@ def test_every_policy_fails_closed() -> None:
         if item["kind"] == "ValidatingAdmissionPolicyBinding":
             told = {"warn": ["Warn", "Audit"], "audit": ["Audit"], "guard": ["Deny"]}
             assert item["spec"]["validationActions"] == told[item["metadata"]["name"].split("-")[1]]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_policy_declares_the_variables_that_it_uses_and_no_other(stored: bool) -> None:
+    """A match condition, too, costs more with each that is declared."""
+    storage = {"storage": {"classSelector": {"matchExpressions": [{"key": Fact.COUNTRY, "operator": "Exists"}]}}}
+    specs = {
+        str(mode).lower(): spec(mode=mode, nodes={"anyOf": [{"countries": ["NL"]}]}, **(storage if stored else {}))
+        for mode in Mode
+    }
+    for policy in compile_policies(resolved(specs), SETTINGS).objects:
+        declared = {variable["name"] for variable in policy["spec"].get("variables", [])}
+        used = set(re.findall(r"\bvariables\.(\w+)", json.dumps(policy)))
+        assert declared == used, policy["metadata"]["name"]
 
 
 def test_excluded_namespaces_are_left_out_by_every_binding_that_selects_by_namespace() -> None:

@@ -4,6 +4,7 @@ Policies on pods and templates come in two scopes: ``classified`` (selected by t
 ``annotated`` (everywhere else, entered only where the annotation is): unclassified pods pay next to nothing.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -78,7 +79,8 @@ EVERYWHERE = Scope("")
 """Every namespace but the excluded ones."""
 ANNOTATED = Scope(
     "DoesNotExist",
-    (("annotated", _HAS_ANNOTATION.format("dyn(object)")),),
+    # What every pod that nobody classified is asked: in the cheapest words.
+    (("annotated", f"has(object.metadata.annotations) && {literal(CLASSIFICATION)} in object.metadata.annotations"),),
     (("annotated", _ANY_HAS_ANNOTATION),),
 )
 
@@ -96,6 +98,7 @@ OWNERLESS = (
 
 # No namespace has a label and has it not: what is bound so costs no request anything.
 _NOWHERE = [{"key": CLASSIFICATION, "operator": operator} for operator in ("Exists", "DoesNotExist")]
+_VARIABLE = re.compile(r"\bvariables\.(\w+)")
 _ACTIONS = {Mode.ENFORCE: ("Deny",), Mode.WARN: ("Warn", "Audit"), Mode.AUDIT: ("Audit",)}
 
 
@@ -120,7 +123,7 @@ class Frame:
             "failurePolicy": "Fail",
             "reinvocationPolicy": self.settings.reinvocation_policy,
             "matchConstraints": {"resourceRules": [resource_rule]},
-            "variables": named(variables),
+            "variables": named(_used(variables, patch)),
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
         }
         if conditions:
@@ -146,7 +149,7 @@ class Frame:
         spec = {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules},
-            "variables": named(variables),
+            "variables": named(_used(variables, f"{expression} {text}")),
             "validations": [
                 {
                     "expression": expression,
@@ -198,6 +201,18 @@ class Frame:
 def _only_where_refused(expression: str, text: str) -> str:
     """The API server works out the message also where nothing is refused; a message cannot ask for rights."""
     return text if "authorizer" in expression else f'({expression}) ? "" : {text}'
+
+
+def _used(variables: Expressions, expression: str) -> list[tuple[str, str]]:
+    """The variables that an expression uses, or that those use; a condition pays for all that are declared."""
+    used: list[tuple[str, str]] = []
+    names = set(_VARIABLE.findall(expression))
+    # Each uses only those before it.
+    for name, meaning in reversed(variables):
+        if name in names:
+            names.update(_VARIABLE.findall(meaning))
+            used.append((name, meaning))
+    return used[::-1]
 
 
 def rule(group: str, version: str, operations: Iterable[str], resources: Iterable[str]) -> dict[str, Any]:
