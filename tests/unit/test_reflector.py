@@ -368,20 +368,39 @@ async def test_a_line_that_stays_unreadable_ends_in_a_list(run: Run) -> None:
     assert run.server.watched_from == ["7", "7", "9"]
 
 
-async def test_a_silent_connection_is_given_up_and_counts_as_a_gap_from_its_last_byte(run: Run) -> None:
+async def test_a_connection_silent_while_something_happened_is_a_gap_from_its_last_byte(run: Run) -> None:
     run.pace = Pace(first_pause=0.01, silence=0.3)
-    async with run.following(page(7), watch(bookmark(8), then="hang")) as reflector:
+    silent = watch(bookmark(8), then="hang")
+    async with run.following(page(7), silent, page(9, pod("a", 9))) as reflector:
         assert reflector.counts.lost == {Cause.SILENT: 1}
-    assert run.server.watched_from == ["7", "8"]
+        assert reflector.counts.lists == {Cause.START: 1, Cause.SILENT: 1}
+    assert run.server.watched_from == ["7", "9"]
     (gap,) = run.seen.gaps
-    assert gap.cause == Cause.SILENT
+    assert (gap.cause, gap.relisted) == (Cause.SILENT, True)
     assert 0.3 <= gap.seconds < 2
+
+
+async def test_where_nothing_happened_silence_is_no_gap(run: Run) -> None:
+    run.pace = Pace(first_pause=0.01, silence=0.3)
+    async with run.following(page(7, pod("a", 6)), watch(then="hang"), page(9, pod("a", 6))) as reflector:
+        assert reflector.counts.lists == {Cause.START: 1, Cause.SILENT: 1}
+        assert reflector.blind_for is None
+    assert run.server.watched_from == ["7", "9"]
+    assert run.seen.gaps == []
+
+
+async def test_silence_followed_by_an_outage_is_a_gap(run: Run) -> None:
+    run.pace = Pace(first_pause=0.01, silence=0.3)
+    async with run.following(page(7), watch(then="hang"), refusal(503), page(7)):
+        pass
+    (gap,) = run.seen.gaps
+    assert (gap.cause, gap.relisted) == (Cause.REFUSED, True)
 
 
 async def test_a_watch_that_does_not_end_in_time_is_ended(run: Run) -> None:
     run.pace = Pace(first_pause=0.01, watch_seconds=(1.0, 1.0), grace=0.1)
     started = time.monotonic()
-    async with run.following(page(7), watch(bookmark(8), then="hang")) as reflector:
+    async with run.following(page(7), watch(bookmark(8), then="hang"), page(8)) as reflector:
         assert reflector.counts.lost == {Cause.SILENT: 1}
     assert time.monotonic() - started >= 1.1
     assert run.server.asked[1].query["timeoutSeconds"] == "1"

@@ -71,7 +71,7 @@ class Cause(StrEnum):
     CUT = "cut"
     """The connection broke."""
     SILENT = "silent"
-    """The connection was open and dead."""
+    """Nothing came for long: the connection was dead, or nothing happened. A list tells."""
     UNREACHABLE = "unreachable"
     """There was no answer to a list, or to a watch."""
     REFUSED = "refused"
@@ -123,7 +123,8 @@ class Pace:
     grace: float = 15.0
     """Seconds after which a watch that should have ended by itself is ended from here."""
     silence: float = 120.0
-    """Seconds without a byte after which a watch is dead: bookmarks come every minute."""
+    """Seconds without a byte after which a watch is given up. Bookmarks come every minute, but none where nothing
+    happens: the API server sends none of the version from which the watch began."""
     gather: float = 0.03
     """Seconds for which events that follow another closely are gathered; one that comes alone is not delayed."""
     first_pause: float = 0.5
@@ -275,8 +276,9 @@ class Reflector(Generic[ItemT]):
         self.counts.lost[lost.cause] += 1
         self.problem = str(lost)
         if self._lost is None and self.synced.is_set():
-            since = self.last_contact if lost.cause is Cause.SILENT else None
-            self._lost = (since or time.monotonic(), lost.cause)
+            self._lost = (time.monotonic(), lost.cause)
+        elif self._lost is not None and self._lost[1] is Cause.SILENT:
+            self._lost = (self._lost[0], lost.cause)  # no mere silence any more
         if lost.relist:
             self._version, self._why = "", lost.cause
         if self._fruitful:
@@ -297,6 +299,7 @@ class Reflector(Generic[ItemT]):
     async def _list(self) -> None:
         """Read everything, hand over what has changed, and then what is gone."""
         missing = set(self._objects)
+        known, heard = self._changes, self.last_contact
         query = {**self._query, "limit": str(self._limit)}
         version = ""
         while True:
@@ -317,6 +320,19 @@ class Reflector(Generic[ItemT]):
         self._relisted = True
         self.counts.lists[self._why] += 1
         self.synced.set()
+        if self._why is Cause.SILENT:
+            self._broke_silence(heard, missed=self._changes > known)
+
+    @property
+    def _changes(self) -> int:
+        return self.counts.puts + self.counts.removals
+
+    def _broke_silence(self, heard: float | None, *, missed: bool) -> None:
+        """Know what the silence was: without a watch since something was heard last, or nothing to be heard."""
+        if missed and heard is not None:
+            self._lost = (heard, Cause.SILENT)
+        elif self._lost is not None and self._lost[1] is Cause.SILENT:
+            self._lost, self._relisted = None, False
 
     async def _read_page(self, query: Mapping[str, str]) -> Page[ItemT]:
         try:
@@ -347,13 +363,13 @@ class Reflector(Generic[ItemT]):
             async with asyncio.timeout(seconds + self._pace.grace) as deadline:
                 await self._follow(stream)
         except Silent as error:
-            raise _Lost(Cause.SILENT, str(error)) from error
+            raise _Lost(Cause.SILENT, str(error), relist=True) from error
         except Unreachable as error:
             raise _Lost(Cause.CUT, str(error)) from error
         except TimeoutError as error:
             if not deadline.expired():
                 raise  # the sink's own
-            raise _Lost(Cause.SILENT, "the watch did not end in time") from error
+            raise _Lost(Cause.SILENT, "the watch did not end in time", relist=True) from error
         finally:
             stream.close()
         # Ended at once and empty, it is no better than one that failed.
