@@ -19,6 +19,7 @@ from residency.api.classification import (
     CountrySetVersion,
     DataClassification,
     DataClassificationStatus,
+    EvictionStatus,
     PodCounts,
     ResolvedAlternative,
     ResolvedPlacement,

@@ -52,7 +52,7 @@ class PodToleration:
     seconds: int | None = None
 
     def tolerates(self, taint: Taint) -> bool:
-        """Whether a pod with it may be bound to a node with the taint; operators that are not known tolerate nothing."""
+        """Whether a pod with it may be bound to a node with the taint; what is not known tolerates nothing."""
         key = self.key == taint.key or (not self.key and self.operator == "Exists")
         value = self.operator == "Exists" or (self.operator == "Equal" and self.value == taint.value)
         return key and value and self.effect in ("", taint.effect)
