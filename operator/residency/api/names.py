@@ -142,6 +142,8 @@ class EvictionResult(StrEnum):
     """It ends by itself, and an eviction may count as its Job's failure."""
     CHANGED = "changed"
     """Read afresh it was gone or going, or was not misplaced, or not to be enforced."""
+    RELAPSED = "relapsed"
+    """It was made since its workload was first evicted, so the next eviction of that has to wait."""
     HALTED = "halted"
     """Its workload is left alone from here on, since evictions do not help."""
     FAILED = "failed"

@@ -120,8 +120,9 @@ class _Workload:
     def halted(self) -> bool:
         return len(self.relapsed) >= MOST_RELAPSES
 
-    def settle(self, name: str, came: Came, now: float) -> None:
+    def settle(self, name: str, came: Came, now: float) -> bool:
         pod = self.pods.get(name)
+        before = None if pod is None else pod.result
         self.touched = now
         if came.sent and self.began is None:
             self.began = came.wall
@@ -138,6 +139,7 @@ class _Workload:
                 self.going[name] = came.uid
         if pod is not None:
             _note(pod, came.result, came.message, now)
+        return before is not came.result
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +278,8 @@ class Planner:
         workload = self._workloads.get(workload_of(pod))
         return workload is not None and workload.halted
 
-    def settle(self, pod: PodKey, came: Came, now: float) -> None:
-        """Say what came of looking at a pod."""
+    def settle(self, pod: PodKey, came: Came, now: float) -> bool:
+        """Say what came of looking at a pod; whether that is another thing than last time."""
         if came.sent:
             self._sent = now
         if came.result is EvictionResult.EVICTED:
@@ -288,9 +290,10 @@ class Planner:
         if failed:
             self._pause = now + _longer(SHORTEST, self._failures, came.after)
         workload = self._workloads.get(workload_of(pod))
-        if workload is not None:
-            workload.turn = self._turn()
-            workload.settle(pod[1], came, now)
+        if workload is None:
+            return True
+        workload.turn = self._turn()
+        return workload.settle(pod[1], came, now)
 
     # What it shows
 
@@ -344,7 +347,7 @@ class Planner:
 EXAMPLES: Final = 5
 """Pods that a summary names."""
 
-_PASSING: Final = (EvictionResult.CHANGED, EvictionResult.EVICTED)
+_PASSING: Final = (EvictionResult.CHANGED, EvictionResult.EVICTED, EvictionResult.RELAPSED)
 _OPEN: Final = (None, EvictionResult.WOULD_EVICT, *_PASSING)
 
 
