@@ -3,6 +3,8 @@
 The tests of the first part go by one site, and follow each other: told of, tried as a dry run, evicted.
 """
 
+import contextlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +21,7 @@ from residency.api.names import CLASSIFICATION, MIRROR, Fact
 
 Object = dict[str, Any]
 
-NAME, NAMESPACE = "finnish", "payments"
+NAME, NAMESPACE, STRAY = "finnish", "payments", "stray"
 HOME: Final = "home-0"
 """Where everything of the first part runs, until somebody says that it stands elsewhere."""
 ABROAD: Final = US_AMSTERDAM.node_names[0]
@@ -63,9 +65,10 @@ def controller(installed: Installation, unpermitted: Controller) -> Controller:
 
 
 @pytest.fixture(scope="module")
-def site(installed: Installation, unpermitted: Controller) -> "Site":
+def site(installed: Installation, unpermitted: Controller, stray: str) -> "Site":
     """A namespace with everything that can be misplaced, all on one node that is relabelled then."""
     assert unpermitted.alive
+    assert stray, "by the time that it is looked at, it has been halted"
     made = Site(installed)
     made.build()
     made.relabel()
@@ -212,15 +215,6 @@ def test_without_the_right_the_status_says_which_value_of_the_chart_gives_it(
     assert unpermitted.metric("residency_reconcile_errors_total") == 0
 
 
-def test_a_classification_that_does_not_enforce_evicts_nobody(site: Site, controller: Controller) -> None:
-    before = site.ready()
-    apply(site, evicting(maxPerMinute=600) | {"mode": "Warn"})
-    wait_for(lambda: site.status().get("state") == "LowerMode")
-    time.sleep(2)
-    assert site.ready() == before
-    assert "residency_evictions_total{" not in controller.get("/metrics")[1]
-
-
 def test_a_dry_run_shows_what_would_be_done_and_does_nothing(site: Site, controller: Controller) -> None:
     before = site.ready()
     apply(site, evicting(maxPerMinute=600, dryRun=True))
@@ -282,42 +276,52 @@ def test_what_stays_is_told_with_the_reason(site: Site, controller: Controller) 
 # Where it does not help
 
 
-def test_a_workload_that_evictions_do_not_help_is_left_alone_until_something_changes(
-    installed: Installation, controller: Controller
-) -> None:
-    name, namespace, cluster = "elsewhere", "bound-by-hand", installed.cluster
-    installed.classify(name, evicting(maxPerMinute=600))
-    installed.wait_ready(name)
-    installed.namespace(namespace, name)
-    deployment(cluster, namespace, "stray", 1, {"schedulerName": "nobody"})
+@pytest.fixture(scope="module")
+def stray(installed: Installation, unpermitted: Controller) -> Iterator[str]:
+    """A workload whose pods somebody binds by hand where they must not be, as a scheduler that is trusted may."""
+    assert unpermitted.alive
+    cluster, stop = installed.cluster, threading.Event()
+    installed.classify(STRAY, evicting(maxPerMinute=600))
+    installed.wait_ready(STRAY)
+    installed.namespace(STRAY, STRAY)
+    deployment(cluster, STRAY, "stray", 1, {"schedulerName": "nobody"})
 
-    def state() -> str | None:
-        bind_all(cluster, namespace)
-        found: str | None = installed.classification(name)["status"].get("eviction", {}).get("state")
-        return found
+    def bind() -> None:
+        while not stop.wait(0.1):
+            bind_all(cluster, STRAY)
 
-    wait_for(lambda: state() == "Halted", SOON)
-    assert evictions(controller, name)("evicted") == 3
-    assert evictions(controller, name)("halted") == 1
-    assert controller.metric("residency_evictions_halted", classification=name) == 1
-    message = installed.classification(name)["status"]["eviction"]["message"]
-    assert f"Nothing more of {namespace}/stray-" in message
-    time.sleep(3)
-    assert evictions(controller, name)("evicted") == 3
-    installed.classify(name, evicting(maxPerMinute=600) | {"title": "Another"})
-    wait_for(lambda: evictions(controller, name)("evicted") == 4)
-    assert controller.metric("residency_evictions_halted", classification=name) == 0
+    binding = threading.Thread(target=bind)
+    binding.start()
+    yield STRAY
+    stop.set()
+    binding.join()
 
 
 def bind_all(cluster: ControlPlane, namespace: str) -> None:
-    """Bind by hand what waits, as a scheduler that knows better, to where it must not be."""
     path = f"/api/v1/namespaces/{namespace}/pods"
     for pod in cluster.request("GET", path)["items"]:
         if "nodeName" not in pod["spec"]:
             name = pod["metadata"]["name"]
             target = {"apiVersion": "v1", "kind": "Node", "name": ABROAD}
-            try:
+            # It may be gone or bound meanwhile.
+            with contextlib.suppress(RequestError):
                 cluster.request("POST", f"{path}/{name}/binding", {"metadata": {"name": name}, "target": target})
-            except RequestError as error:
-                if error.status not in (404, 409):  # gone or bound meanwhile
-                    raise
+
+
+def test_a_workload_that_evictions_do_not_help_is_left_alone_until_something_changes(
+    installed: Installation, controller: Controller, stray: str
+) -> None:
+    def status() -> Object:
+        found: Object = installed.classification(stray)["status"].get("eviction", {})
+        return found
+
+    wait_for(lambda: status().get("state") == "Halted", SOON)
+    assert evictions(controller, stray)("evicted") == 3
+    assert evictions(controller, stray)("halted") == 1
+    assert controller.metric("residency_evictions_halted", classification=stray) == 1
+    assert f"Nothing more of {stray}/stray-" in status()["message"]
+    time.sleep(2)
+    assert evictions(controller, stray)("evicted") == 3
+    installed.classify(stray, evicting(maxPerMinute=300))
+    wait_for(lambda: evictions(controller, stray)("evicted") == 4)
+    assert controller.metric("residency_evictions_halted", classification=stray) == 0
