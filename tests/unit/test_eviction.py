@@ -14,6 +14,7 @@ from residency.api.names import EvictionState
 from residency.audit import eviction as module
 from residency.audit.eviction import (
     FORGET,
+    LASTING,
     MOST_HALTED,
     MOST_RELAPSES,
     SETTLE,
@@ -56,7 +57,7 @@ class Cluster:
     def add(self, *pods: PodKey, age: float = 1000.0) -> None:
         for pod in pods:
             self.pods[pod] = f"u{next(self.uids)}", WALL + self.time - age
-            self.planner.put(pod)
+            self.planner.put(pod, self.time)
 
     def run(self, seconds: float, step: float = 0.1) -> None:
         began = self.time
@@ -70,7 +71,7 @@ class Cluster:
     def _look(self, pod: PodKey) -> None:
         uid, created = self.pods[pod]
         result = Result.CHANGED if pod in self.leaving else self.fate(pod)
-        if result is Result.EVICTED and self.planner.relapse(pod, uid, created, self.time):
+        if result is Result.EVICTED and self.planner.relapse(pod, uid, created, self.time, WALL + self.time):
             result = Result.HALTED if self.planner.halted(pod) else Result.RELAPSED
         sent = result is Result.EVICTED
         self.looks.append((self.time, pod, result))
@@ -138,8 +139,8 @@ def test_a_new_rate_holds_at_once_and_counts_what_was_done_before() -> None:
 
 def test_an_eviction_that_was_never_answered_counts_as_done() -> None:
     planner = Planner(Order(6), 0.0)
-    planner.put(("ns", "a-1"))
-    planner.put(("ns", "b-1"))
+    planner.put(("ns", "a-1"), 0.0)
+    planner.put(("ns", "b-1"), 0.0)
     pod = planner.next(10.0)
     assert pod == ("ns", "a-1")
     planner.settle(pod, Came(Result.FAILED, "no answer", "u", WALL, sent=True), 10.0)
@@ -312,13 +313,26 @@ def test_a_pod_of_the_same_name_is_known_by_its_uid() -> None:
     """A StatefulSet's: where its going was missed, whoever comes after it is not taken for it."""
     planner = Planner(FAST, 0.0)
     pod = ("ns", "db-0")
-    planner.put(pod)
+    planner.put(pod, 0.0)
     assert planner.next(1.0) == pod
     planner.settle(pod, Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
     assert planner.next(STILL_GOING) is None
     assert planner.next(STILL_GOING + 2) == pod
-    assert planner.relapse(pod, "new", 0.0, STILL_GOING + 2)
-    assert not planner.relapse(pod, "new", 0.0, STILL_GOING + 3), "one pod is one relapse"
+    later = WALL + STILL_GOING + 2
+    assert planner.relapse(pod, "new", 0.0, STILL_GOING + 2, later)
+    assert not planner.relapse(pod, "new", 0.0, STILL_GOING + 3, later), "one pod is one relapse"
+
+
+@pytest.mark.parametrize(("fine_for", "relapse"), [(LASTING - 60, True), (LASTING + 60, False)])
+def test_a_new_pod_that_was_where_it_may_be_for_long_is_no_relapse(fine_for: float, relapse: bool) -> None:
+    cluster = Cluster(fate=lambda pod: Result.NO_CONTROLLER if pod[1] == "web-bare" else Result.EVICTED)
+    cluster.add(*pods("web", 1), ("ns", "web-bare"))
+    cluster.run(20)
+    made = cluster.time
+    cluster.run(fine_for, 1.0)
+    cluster.add(("ns", "web-new"), age=cluster.time - made)
+    cluster.run(30)
+    assert (("ns", "web-new") in cluster.of(Result.RELAPSED)) is relapse
 
 
 def test_older_pods_are_no_relapse() -> None:

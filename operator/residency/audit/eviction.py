@@ -7,7 +7,7 @@ One planner for each classification. It keeps to these:
 * where the replacements of several workloads wait for nodes, nothing more is evicted until they have them;
 * workloads take turns, whoever was looked at longest ago first;
 * a pod that was not evicted is looked at again after a while, and after a longer one each time;
-* where pods made since the first eviction of their workload are misplaced all the same, evicting does not help: each
+* where pods made since the first eviction of their workload are soon misplaced again, evicting does not help: each
   makes the workload wait longer, the third halts it, and when several are halted the classification is.
 
 What is halted stays so until its workload is another, or the classification changes. A workload is known by the names
@@ -17,7 +17,7 @@ of its pods: those of a Deployment have another beginning with every change of i
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from heapq import nsmallest
+from heapq import heapify, heappop, nsmallest
 from typing import Final
 
 from residency.api.names import EvictionResult
@@ -41,6 +41,8 @@ RELAPSED: Final = 5.0
 SHORTEST: Final = 5.0
 """Seconds to wait after a first refusal or failure; then twice as long, and so on."""
 LONGEST: Final = 300.0
+LASTING: Final = 600.0
+"""Seconds for which a new pod has to be where it may be, for its workload to have been helped."""
 FORGET: Final = 600.0
 """Seconds after which a workload is forgotten of which nothing is misplaced any more."""
 
@@ -91,7 +93,9 @@ class Came:
 @dataclass(slots=True)
 class _Pod:
     seen: int
-    """When it was first found misplaced, in the planner's own count: later ones may be relapses."""
+    """As which it was first found misplaced, in the planner's own count: later ones may be relapses."""
+    since: float
+    """When that was."""
     due: float = 0.0
     result: EvictionResult | None = None
     """What was found last; None before the first look."""
@@ -203,14 +207,14 @@ class Planner:
         for workload in self._workloads.values():
             workload.relapsed.clear()
             workload.began, workload.due, workload.refusals = None, 0.0, 0
-            workload.pods = {name: _Pod(pod.seen) for name, pod in workload.pods.items()}
+            workload.pods = {name: _Pod(pod.seen, pod.since) for name, pod in workload.pods.items()}
 
-    def put(self, pod: PodKey) -> None:
+    def put(self, pod: PodKey, now: float) -> None:
         """Take in a pod that is misplaced and to be corrected; one that is known stays as it is."""
         workload = self._workloads.setdefault(workload_of(pod), _Workload())
         if pod[1] not in workload.pods:
             self._count += 1
-            workload.pods[pod[1]] = _Pod(self._count)
+            workload.pods[pod[1]] = _Pod(self._count, now)
 
     def drop(self, pod: PodKey, now: float) -> None:
         """Take that a pod is gone, or misplaced no more."""
@@ -232,7 +236,7 @@ class Planner:
                 if (namespace, name) not in pods:
                     self.drop((namespace, name), now)
         for pod in sorted(pods):
-            self.put(pod)
+            self.put(pod, now)
 
     # What it decides
 
@@ -252,20 +256,29 @@ class Planner:
             for key, one in self._workloads.items()
             if one.pods and now >= one.due and not one.halted and (key not in waiting or one.going)
         ]
-        for _, key in sorted(ready):
+        heapify(ready)
+        while ready:
+            _, key = heappop(ready)
             name = _choose(self._workloads[key], now)
             if name is not None:
                 return key[0], name
         return None
 
-    def relapse(self, pod: PodKey, uid: str, created: float, now: float) -> bool:
-        """Say, before a pod is evicted, that it was made then; whether it is to be left alone because of that."""
+    def relapse(self, pod: PodKey, uid: str, created: float, now: float, wall: float) -> bool:
+        """Say, before a pod is evicted, that it was made then; whether it is to be left alone because of that.
+
+        Both ``created`` and ``wall``, which is now, are seconds since the epoch.
+        """
         workload = self._workloads.get(workload_of(pod))
-        if workload is None or workload.began is None or uid in workload.relapsed:
+        kept = None if workload is None else workload.pods.get(pod[1])
+        if workload is None or kept is None or workload.began is None or uid in workload.relapsed:
             return False
         successor = workload.going.get(pod[1], uid) != uid
         # The API server tells whole seconds.
         if created < int(workload.began) and not successor:
+            return False
+        # For so long it was where it may be: that helped.
+        if wall - created - (now - kept.since) >= LASTING and not successor:
             return False
         workload.going.pop(pod[1], None)
         workload.relapsed.add(uid)

@@ -83,7 +83,7 @@ class Evictor:
     """What the planners were told of."""
     _permitted: tuple[float, bool] | None = None
     _told: dict[ClassificationName, Json] = field(default_factory=dict)
-    _woken: float = 0.0
+    _compared: float = 0.0
 
     def __post_init__(self) -> None:
         self.audit.listeners.append(self)
@@ -129,7 +129,7 @@ class Evictor:
             deviating = picture.tally.deviating(name)
             for pod in sorted(pods):
                 if _to_be_corrected(deviating.get(pod)):
-                    planner.put(pod)
+                    planner.put(pod, now)
                 else:
                     planner.drop(pod, now)
 
@@ -150,9 +150,10 @@ class Evictor:
                 log.exception("evicting failed, and goes on")
                 await asyncio.sleep(REST)
             self.metrics.evictions_halted({name: one.halted_workloads for name, one in self._planners.items()})
-            if self.clock() - self._woken >= REST and self._has_news():
-                self._woken = self.clock()
-                wake()
+            if self.clock() - self._compared >= REST:
+                self._compared = self.clock()
+                if self._has_news():
+                    wake()
             await asyncio.sleep(BUSY if busy else LOOK)
 
     async def _round(self) -> bool:
@@ -249,7 +250,7 @@ class Evictor:
 
     def _relapse(self, planner: Planner, pod: PodKey, live: Live) -> Found | None:
         """Say whether a pod waits, or is left alone, because others of its workload were evicted before in vain."""
-        if not planner.relapse(pod, live.uid, _seconds(live.created), self.clock()):
+        if not planner.relapse(pod, live.uid, _seconds(live.created), self.clock(), self.wall()):
             return None
         if planner.halted(pod):
             return EvictionResult.HALTED, messages.EVICT_HALTED.format(count=MOST_RELAPSES)
@@ -291,6 +292,7 @@ class Evictor:
                 answer = await self.client.create(ACCESS_REVIEWS, body)
             except (ApiError, Unreachable) as error:
                 log.warning("not known whether pods may be evicted", extra={"error": str(error)})
+                await asyncio.sleep(REST)
                 return False
             allowed = bool((answer.get("status") or {}).get("allowed"))
             if not allowed and (self._permitted is None or self._permitted[1]):
@@ -318,7 +320,7 @@ class Evictor:
 
     def _says(self, name: ClassificationName, order: Order) -> Json:
         withheld: Says | None = None
-        if not self.audit.synced and not self.audit.beginning:
+        if not self.audit.synced:
             withheld = NOT_OBSERVED
         elif self._permitted is not None and not self._permitted[1]:
             withheld = NOT_PERMITTED

@@ -255,12 +255,14 @@ class Reconciler:
 
     def _orders(self, found: "_Findings") -> Orders:
         """What may be evicted for whom, by what was just seen to be in force."""
-        catalogue = found.wanted.catalogue
         orders = {
             entry.name: order_of(entry, entry.eviction)
             for entry in found.wanted.entries
             if entry.eviction is not None and found.withheld(entry) is None
         }
+        if not orders:
+            return Orders()
+        catalogue = found.wanted.catalogue
         return Orders(orders, catalogue, self._storage.surroundings(catalogue))
 
     def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing], labels: Labels) -> None:
