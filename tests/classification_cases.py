@@ -75,6 +75,11 @@ def _class_expression(**fields: Any) -> Json:
     return _class_selector(matchExpressions=[{"key": "disk", **fields}])
 
 
+def _evict(**fields: Any) -> Json:
+    return _with(runningPods="Evict", eviction=fields)
+
+
+_RATE: Final = "spec.eviction.maxPerMinute"
 _STORAGE: Final = "spec.storage"
 _CLASS_SELECTOR: Final = f"{_STORAGE}.classSelector"
 _CLASS_EXPRESSION: Final = f"{_CLASS_SELECTOR}.matchExpressions[0]"
@@ -145,6 +150,10 @@ VALID: Final = (
         _with(nodes={"tolerations": [{"key": "a", "effect": effect} for effect in ("NoSchedule", "NoExecute")]}),
     ),
     Valid("empty tolerations beside a demand", _with(nodes={"anyOf": [{"minSEAL": 1}], "tolerations": []})),
+    Valid("misplaced pods evicted at the highest rate", _evict(maxPerMinute=600)),
+    Valid("misplaced pods evicted at the lowest rate, as a dry run", _evict(maxPerMinute=1, dryRun=True)),
+    Valid("eviction that says nothing", _evict()),
+    Valid("eviction set up while pods are only reported", _with(runningPods="Report", eviction={"dryRun": False})),
 )
 
 _REQUIRED: Final = "required"
@@ -699,4 +708,15 @@ INVALID: Final = (
         "at most 8 item",
     ),
     Invalid("a driver is written once", _storage(inlineDrivers=["a", "a"]), f"{_STORAGE}.inlineDrivers", _DISTINCT),
+    # eviction
+    Invalid("running pods are reported or evicted", _with(runningPods="Delete"), "spec.runningPods", "Evict"),
+    Invalid(
+        "the rate is at least 1", _evict(maxPerMinute=0), _RATE, "must be at least 1", "greater than or equal to 1"
+    ),
+    Invalid(
+        "the rate is at most 600", _evict(maxPerMinute=601), _RATE, "must be at most 600", "less than or equal to 600"
+    ),
+    Invalid("the rate is a number", _evict(maxPerMinute="6"), _RATE, "integer"),
+    Invalid("a dry run is or is not", _evict(dryRun="yes"), "spec.eviction.dryRun", "must be true or false", "boolean"),
+    Invalid("eviction has no unknown field", _evict(perMinute=6), "spec.eviction.perMinute", "unknown field"),
 )

@@ -169,6 +169,8 @@ def specs(included: SearchStrategy[str] | None = None) -> SearchStrategy[Json]:
         includes=st.lists(included or st.sampled_from(NAMES), max_size=3, unique=True),
         nodes=nodes,
         storage=_storages(),
+        runningPods=st.sampled_from(["Report", "Evict"]),
+        eviction=_object({}, maxPerMinute=st.integers(1, 600), dryRun=st.booleans()),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from controlplane import ControlPlane
+from e2e.installation import wait_for
 from residency.api.names import PolicyName
 from residency.policy.canary import canary_pod
 from selector_cases import BAD_SELECTORS, SELECTORS
@@ -197,6 +198,8 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
         ("defaultClassification.name=residency-x", "'/defaultClassification/name': 'not' failed"),
         ("defaultClassification.excludeSelector=a", "additional properties 'excludeSelector' not allowed"),
         ("defaultClassification.excludeSelectors={a,a}", "items at 0 and 1 are equal"),
+        ("eviction.enabled=maybe", "'/eviction/enabled': got string, want boolean"),
+        ("eviction.maxPerMinute=6", "'/eviction': additional properties 'maxPerMinute' not allowed"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_name_and_what_would_do(
@@ -324,6 +327,12 @@ def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(
     assert created["spec"]["priorityClassName"] == "system-cluster-critical"
 
 
+EVICTING: Final = [
+    ("create", "", "pods", "any", "default", "eviction"),
+    *(("get", "", resource, "any", "default", "") for resource in ("pods", "persistentvolumeclaims")),
+    *(("get", "", resource, "any", "", "") for resource in ("nodes", "namespaces", "persistentvolumes")),
+]
+"""What the controller may do besides where eviction is enabled."""
 ALLOWED: Final = [
     ("list", "residency.dev", "dataclassifications", "", "", ""),
     ("watch", "residency.dev", "dataclassifications", "", "", ""),
@@ -356,6 +365,7 @@ FORBIDDEN: Final = [
     ("create", "", "pods", "", NAMESPACE, ""),
     ("create", "", "pods", "", "default", ""),
     ("delete", "", "pods", "any", "default", ""),
+    *EVICTING,
     ("create", "", "pods", "any", CANARY, "exec"),
     ("update", "coordination.k8s.io", "leases", "another", NAMESPACE, ""),
     ("update", "coordination.k8s.io", "leases", "residency-controller", "kube-system", ""),
@@ -402,6 +412,17 @@ def test_the_controller_may_do_what_it_does(installed: ControlPlane) -> None:
 
 def test_the_controller_may_do_nothing_else(installed: ControlPlane) -> None:
     assert [right for right in FORBIDDEN if may(installed, *right)] == []
+
+
+def test_the_right_to_evict_is_given_where_it_is_asked_for_and_no_other_with_it(installed: ControlPlane) -> None:
+    chart = ("upgrade", "residency", CHART, "--namespace", NAMESPACE)
+    installed.helm(*chart, "--set", "eviction.enabled=true")
+    try:
+        wait_for(lambda: all(may(installed, *right) for right in EVICTING))
+        assert [right for right in FORBIDDEN if right not in EVICTING and may(installed, *right)] == []
+    finally:
+        installed.helm(*chart)
+    wait_for(lambda: not any(may(installed, *right) for right in EVICTING))
 
 
 def policy(name: str) -> str:

@@ -19,6 +19,7 @@ from residency.api.classification import (
     CountrySetVersion,
     DataClassification,
     DataClassificationStatus,
+    EvictionStatus,
     PodCounts,
     ResolvedAlternative,
     ResolvedPlacement,
@@ -29,7 +30,7 @@ from residency.api.classification import (
     UsedBy,
 )
 from residency.api.countries import ISO_3166_1, CountrySetName
-from residency.api.names import Condition, Fact, Reason
+from residency.api.names import Condition, EvictionResult, EvictionState, Fact, Reason
 from residency.api.schema import describe
 from strategies import Json, hostile_specs, specs
 
@@ -192,6 +193,15 @@ def full_status() -> DataClassificationStatus:
             "usedBy": UsedBy(namespaces=2, namespace_names=("a", "b"), classifications=("nl-depv",)),
             "pods": PodCounts(compliant=7, misplaced=6, unpinned=5, unplaceable=4, waiting=3, unknown=2, not_located=1),
             "eligibleNodes": 3,
+            "eviction": EvictionStatus.parse(
+                {
+                    "state": EvictionState.BLOCKED,
+                    "message": "2 are left.",
+                    "dryRun": True,
+                    "results": [{"result": result, "count": 2} for result in EvictionResult],
+                    "lastEvictionTime": "2026-11-23T18:00:00Z",
+                }
+            ),
             "conditions": [
                 ConditionStatus.parse(
                     {

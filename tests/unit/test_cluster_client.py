@@ -206,6 +206,33 @@ async def test_a_status_is_merged_at_its_own_path(server: ApiServer, client: Cli
     assert server.bodies == [{"status": {"x": None}}]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_an_eviction_names_the_uid_and_whether_it_is_meant(
+    server: ApiServer, client: Client, dry_run: bool
+) -> None:
+    server.answers = [web.json_response({"kind": "Status", "status": "Success"}, status=201)]
+    await client.evict("a", namespace="n", uid="u", dry_run=dry_run)
+    (request,) = server.asked
+    assert (request.method, request.path) == ("POST", "/api/v1/namespaces/n/pods/a/eviction")
+    assert dict(request.query) == ({"dryRun": "All"} if dry_run else {})
+    (body,) = server.bodies
+    assert (body["apiVersion"], body["kind"]) == ("policy/v1", "Eviction")
+    assert body["metadata"] == {"name": "a", "namespace": "n"}
+    assert body["deleteOptions"] == {"preconditions": {"uid": "u"}} | ({"dryRun": ["All"]} if dry_run else {})
+
+
+@pytest.mark.parametrize(("cause", "over"), [("DisruptionBudget", True), ("Other", False), (None, False)])
+async def test_a_budget_is_told_from_an_api_server_that_is_busy(
+    server: ApiServer, client: Client, cause: str | None, over: bool
+) -> None:
+    details = {} if cause is None else {"details": {"causes": [{"reason": cause}]}}
+    body = {"kind": "Status", "reason": "TooManyRequests", "message": "later"} | details
+    server.answers = [web.json_response(body, status=429, headers={"Retry-After": "7"})]
+    with pytest.raises(ApiError) as refused:
+        await client.evict("a", namespace="n", uid="u")
+    assert (refused.value.over_budget, refused.value.retry_after) == (over, 7.0)
+
+
 async def test_an_empty_patch_is_sent_as_an_empty_object(server: ApiServer, client: Client) -> None:
     server.answers = [web.json_response({})]
     await client.merge(LEASES, "a", {}, namespace="n")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from residency.api.names import Code, Outcome
+from residency.api.names import Code, EvictionResult, EvictionState, Outcome
 from residency.reporting.audit import AuditCollector
 from residency.reporting.metrics import Metrics
 
@@ -52,6 +52,13 @@ class _NotBegun:
 def test_every_outcome_of_the_audit_is_described() -> None:
     described = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "audit.md").read_text(), re.MULTILINE)
     assert set(described) == set(Outcome)
+
+
+def test_every_result_and_state_of_evictions_is_described() -> None:
+    page = (ROOT / "docs" / "eviction.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert [result for result in EvictionResult if not any(f"`{result}`" in row for row in rows)] == []
+    assert [state for state in EvictionState if not any(row.startswith(f"| `{state}` |") for row in rows)] == []
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")]))

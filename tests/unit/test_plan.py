@@ -73,6 +73,19 @@ def test_what_cannot_be_read_does_not_hurt_the_others_and_says_where() -> None:
     assert "spec.nodes.anyOf[0].countries[0]" in bad.problem.message
 
 
+def test_pods_are_evicted_for_whom_asks_for_it_in_a_spec_that_can_be_read() -> None:
+    evicting: Object = {"runningPods": "Evict", "eviction": {"maxPerMinute": 60}}
+    items = [
+        classification("asking", "NL", runningPods="Evict"),
+        classification("faster", "NL", **evicting),
+        remembering(classification("garbled", "EL", **evicting), "NL"),
+        classification("prepared", "NL", eviction={"maxPerMinute": 60}),
+        classification("silent", "NL"),
+    ]
+    asked = {str(e.name): e.eviction and e.eviction.max_per_minute for e in plan(items, compile_).entries}
+    assert asked == {"asking": 6, "faster": 60, "garbled": None, "prepared": None, "silent": None}
+
+
 def test_what_cannot_be_read_keeps_its_last_good_placement() -> None:
     planned = plan([remembering(classification("bad", "EL"), "NL", "DE")], compile_)
     assert values(planned, "bad") == ("NL", "DE")

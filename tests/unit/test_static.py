@@ -135,3 +135,12 @@ def test_the_configuration_names_a_folder_for_each_kind(folder: str) -> None:
         "ValidatingAdmissionPolicy": "/etc/residency/validating",
         "MutatingAdmissionPolicy": "/etc/residency/mutating",
     }
+
+
+def test_no_policy_has_a_say_in_evictions(full: StaticSet) -> None:
+    """Draining a node, and Residency's own corrections, are up to the PodDisruptionBudgets alone."""
+    policies = [item for item in (*COMPILED, *full.validating, *full.mutating) if not is_binding(item)]
+    rules = [rule for item in policies for rule in item["spec"]["matchConstraints"]["resourceRules"]]
+    concerned = {resource for rule in rules for resource in rule["resources"]}
+    assert "pods" in concerned
+    assert concerned.isdisjoint({"pods/eviction", "pods/*", "*", "*/*", "*/eviction"})

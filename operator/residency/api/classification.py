@@ -8,7 +8,16 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, field_serializer, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_serializer,
+    model_validator,
+)
 
 from residency.api.countries import ISO_3166_1, CountrySetName
 from residency.api.fields import (
@@ -29,7 +38,7 @@ from residency.api.fields import (
     Title,
     Url,
 )
-from residency.api.names import Condition, Fact, Mode, Reason
+from residency.api.names import Condition, EvictionResult, EvictionState, Fact, Mode, Reason, RunningPods
 from residency.api.schema import ApiModel, rule_broken
 
 
@@ -234,6 +243,13 @@ class Storage(ApiModel):
     inline_drivers: Annotated[tuple[DriverName, ...], Field(max_length=8), DISTINCT] = ()
 
 
+class Eviction(ApiModel):
+    """How misplaced pods are evicted."""
+
+    max_per_minute: Annotated[StrictInt, Field(ge=1, le=600)] = 6
+    dry_run: StrictBool = False
+
+
 class DataClassificationSpec(ApiModel):
     """What the platform team writes."""
 
@@ -243,6 +259,8 @@ class DataClassificationSpec(ApiModel):
     nodes: Nodes | None = None
     storage: Storage | None = None
     mode: Mode = Mode.ENFORCE
+    running_pods: RunningPods = RunningPods.REPORT
+    eviction: Eviction | None = None
 
 
 class Metadata(BaseModel):
@@ -323,6 +341,27 @@ class PodCounts(ApiModel):
     not_located: int = 0
 
 
+class EvictionCount(ApiModel):
+    """How many pods there are of which the same was found."""
+
+    result: EvictionResult
+    count: int
+
+
+class EvictionStatus(ApiModel):
+    """How the correction of misplaced pods is getting on."""
+
+    state: EvictionState
+    message: str
+    dry_run: bool = False
+    results: Annotated[tuple[EvictionCount, ...], Field(max_length=16)] = ()
+    last_eviction_time: AwareDatetime | None = None
+
+    @field_serializer("last_eviction_time")
+    def _in_kubernetes_form(self, moment: AwareDatetime | None) -> str | None:
+        return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class ConditionStatus(ApiModel):
     """A Kubernetes condition."""
 
@@ -348,6 +387,7 @@ class DataClassificationStatus(ApiModel):
     used_by: UsedBy | None = None
     pods: PodCounts | None = None
     eligible_nodes: int | None = None
+    eviction: EvictionStatus | None = None
     conditions: tuple[ConditionStatus, ...] = ()
 
 

@@ -47,6 +47,8 @@ DEFAULT_CLASS: Final = (
 )
 # Who binds claims and volumes to each other.
 VOLUME_BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+# Kubernetes' own, on pods that a kubelet has made from a file, and makes again whoever deletes them.
+MIRROR: Final = "kubernetes.io/config.mirror"
 # How Virtual Kubelet marks its nodes: a label, and a taint.
 VIRTUAL_LABEL: Final = "type"
 VIRTUAL: Final = "virtual-kubelet"
@@ -109,6 +111,62 @@ class Outcome(StrEnum):
     """Runs on a node that is not there, or is only the face of machines elsewhere."""
     INTRUDER = "Intruder"
     """Not classified, and on a node that is kept for those who are."""
+
+
+class RunningPods(StrEnum):
+    """What becomes of pods that run where their classification does not allow it any more."""
+
+    REPORT = "Report"
+    """They are shown, and left where they are."""
+    EVICT = "Evict"
+    """Those that have somewhere to go are evicted, one by one."""
+
+
+class EvictionResult(StrEnum):
+    """What came of looking at a misplaced pod that may have to be evicted: in metrics as they stand here."""
+
+    EVICTED = "evicted"
+    WOULD_EVICT = "would-evict"
+    """A dry run: the API server would have evicted it."""
+    BLOCKED_BY_BUDGET = "blocked-by-budget"
+    """A PodDisruptionBudget does not allow it just now."""
+    NOWHERE_TO_GO = "nowhere-to-go"
+    """No usable node would take it, or its successor would be refused."""
+    NO_CONTROLLER = "no-controller"
+    """Nothing would bring it back."""
+    MIRROR = "mirror"
+    """A kubelet makes it from a file, and would make it again at once."""
+    DAEMON_SET = "daemonset"
+    """Its DaemonSet would make it again on the same node, or takes it away itself."""
+    JOB = "job"
+    """It ends by itself, and an eviction may count as its Job's failure."""
+    CHANGED = "changed"
+    """Read afresh it was gone or going, or was not misplaced, or not to be enforced."""
+    RELAPSED = "relapsed"
+    """It was made since its workload was first evicted, so the next eviction of that has to wait."""
+    HALTED = "halted"
+    """Its workload is left alone from here on, since evictions do not help."""
+    FAILED = "failed"
+    """The API server could not be asked, or refused for another reason."""
+
+
+class EvictionState(StrEnum):
+    """How the correction of one classification is getting on."""
+
+    IDLE = "Idle"
+    """Nothing is misplaced that could be corrected."""
+    EVICTING = "Evicting"
+    """Misplaced pods are being evicted, or asked about in a dry run."""
+    BLOCKED = "Blocked"
+    """What is left cannot be evicted, at least not now."""
+    HALTED = "Halted"
+    """Evictions do not help; nothing more is evicted, or nothing more of some workloads."""
+    SUSPENDED = "Suspended"
+    """Nothing is evicted while the policies are not in force or the audit cannot see."""
+    LOWER_MODE = "LowerMode"
+    """Nothing is evicted for a classification that does not enforce."""
+    NOT_PERMITTED = "NotPermitted"
+    """The controller has not been given the right."""
 
 
 # In metrics, where a classification's name would stand. No classification can have these names.

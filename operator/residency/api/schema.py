@@ -96,6 +96,8 @@ def _problem(details: ErrorDetails) -> str:
             return f"{_quote(details['input'])}must be a string"
         case "int_type":
             return f"{_quote(details['input'])}must be an integer"
+        case "bool_type":
+            return f"{_quote(details['input'])}must be true or false"
         case "tuple_type":
             return f"{_quote(details['input'])}must be a list"
         case "model_type":

@@ -97,6 +97,16 @@ class Picture:
             self._eligible = self._count_eligible()
         return self._eligible
 
+    @property
+    def nodes(self) -> Mapping[str, NodeView]:
+        """The nodes, by name."""
+        return self._views
+
+    @property
+    def waiting(self) -> Collection[PodKey]:
+        """The classified pods that wait for a node."""
+        return self._waiting.keys()
+
     # What it is told
 
     def put_pod(self, key: PodKey, node: str, shape: PodShape) -> None:

@@ -67,6 +67,6 @@ class NodeShapes:
         content = (tuple(labels.items()), node.virtual, node.sovereign)
         shape = self._known.get(content)
         if shape is None:
-            shape = NodeShape(replace(node, name="", labels=labels, usable=True))
+            shape = NodeShape(replace(node, name="", labels=labels, usable=True, repels=()))
             self._known[content] = shape
         return shape

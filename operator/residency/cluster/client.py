@@ -18,7 +18,7 @@ from kubernetes.aio.client.rest import RESTClientObject
 from residency.api import names
 from residency.cluster.connection import Connection, connect
 from residency.cluster.errors import ApiError, Silent, Unreachable
-from residency.cluster.resources import Resource
+from residency.cluster.resources import PODS, Resource
 
 Object = dict[str, Any]
 """One Kubernetes object as JSON has it."""
@@ -209,6 +209,18 @@ class Client:
         query = {"dryRun": "All"} if dry_run else {}
         return _object(await self._call("POST", resource.path(namespace=namespace), query=query, body=body))
 
+    async def evict(self, name: str, *, namespace: str, uid: str, dry_run: bool = False) -> None:
+        """Evict a pod, if it is still the one with this uid; or only ask whether that would be done."""
+        how = {"dryRun": ["All"]} if dry_run else {}
+        body: Object = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}, **how},
+        }
+        path = PODS.path(name, namespace=namespace, subresource="eviction")
+        await self._call("POST", path, query={"dryRun": "All"} if dry_run else {}, body=body)
+
     async def apply(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
         """Apply server-side, with force: what the body says is ours.
 
@@ -319,6 +331,7 @@ def _error(response: aiohttp.ClientResponse, data: bytes) -> ApiError:
     pause = float(after) if after.isascii() and after.isdigit() else 0.0
     try:
         answer = _object(data)
-        return ApiError(response.status, str(answer.get("reason", "")), str(answer.get("message", "")), pause)
+        causes = tuple(str(cause.get("reason", "")) for cause in (answer.get("details") or {}).get("causes") or ())
+        return ApiError(response.status, str(answer.get("reason", "")), str(answer.get("message", "")), pause, causes)
     except (msgspec.DecodeError, AttributeError):
         return ApiError(response.status, "", data.decode(errors="replace")[:200], pause)

@@ -22,13 +22,17 @@ class Silent(Unreachable):
 class ApiError(Exception):
     """The API server answered, and said no."""
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float = 0.0) -> None:
-        """Keep the three fields of a Kubernetes ``Status`` that matter, and the pause in seconds that was asked for."""
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float = 0.0, causes: tuple[str, ...] = ()
+    ) -> None:
+        """Keep the fields of a Kubernetes ``Status`` that matter, and the pause in seconds that was asked for."""
         super().__init__(f"{' '.join(message.split())[:LONGEST]} ({status} {reason})".replace(" )", ")"))
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.causes = causes
+        """One word each."""
 
     @property
     def not_found(self) -> bool:
@@ -48,6 +52,11 @@ class ApiError(Exception):
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether a PodDisruptionBudget stands against an eviction; otherwise the API server is just busy."""
+        return self.status == HTTPStatus.TOO_MANY_REQUESTS and "DisruptionBudget" in self.causes
 
     @property
     def expired(self) -> bool:

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from residency.api.classification import (
     DataClassification,
     DataClassificationSpec,
+    Eviction,
     ResolvedPlacement,
     ResolvedRequirement,
     ResolvedStorage,
     StorageException,
 )
 from residency.api.countries import COUNTRY_SETS
-from residency.api.names import ClassificationName, Reason
+from residency.api.names import ClassificationName, Reason, RunningPods
 from residency.api.schema import describe
 from residency.core.catalogue import Unresolved, resolve, restore
 from residency.core.judge import Catalogue
@@ -50,6 +51,8 @@ class Entry:
     last_good: Classification | None
     """What its status says was in force last."""
     problem: Unresolved | None
+    eviction: Eviction | None = None
+    """How misplaced pods are to be evicted; None where they are not, or where its spec cannot be read."""
 
     @property
     def metadata(self) -> Json:
@@ -150,6 +153,7 @@ def read(objects: Iterable[Json], storage_classes: Sequence[StorageClass] = ()) 
                 wanted=with_classes(outcome, storage_classes) if isinstance(outcome, Classification) else None,
                 last_good=last_good and with_classes(last_good, storage_classes),
                 problem=outcome if isinstance(outcome, Unresolved) else None,
+                eviction=None if isinstance(spec, Unresolved) else _eviction(spec),
             )
         )
     return tuple(entries)
@@ -188,6 +192,10 @@ def _parse(raw: Json) -> DataClassificationSpec | Unresolved:
         return DataClassification.parse(written).spec
     except ValidationError as error:
         return Unresolved(Reason.INVALID, describe(error))
+
+
+def _eviction(spec: DataClassificationSpec) -> Eviction | None:
+    return (spec.eviction or Eviction()) if spec.running_pods is RunningPods.EVICT else None
 
 
 def _includes(raw: Json) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ from residency.audit.shapes import PodShape, PodShapes
 from residency.cluster.reflector import Gap, Key, Metadata
 from residency.core.audit import NodeView
 from residency.core.judge import NamespaceLabels
-from residency.core.workload import PodView
+from residency.core.workload import PodView, Taint
 
 MOST_KNOWN: Final = 10_000
 """Texts of which the shape is remembered; then it starts afresh."""
 
 _ENDED: Final = ("Succeeded", "Failed")
+_REPELLING: Final = ("NoSchedule", "NoExecute")
 _NOTHING: Final = msgspec.Raw(b"null")
 
 
@@ -64,6 +65,8 @@ class _NodeMetadata(Metadata):
 
 class _Taint(msgspec.Struct):
     key: str
+    value: str = ""
+    effect: str = ""
 
 
 class _NodeSpec(msgspec.Struct):
@@ -162,16 +165,24 @@ def _view(spec: _PodSpec, required: msgspec.Raw, annotation: str | None) -> PodV
     return PodView.from_template(template)
 
 
+def node_view(node: Node) -> NodeView:
+    """What of a node decides who may run there."""
+    spec, conditions = node.spec or _NodeSpec(), (node.status or _NodeStatus()).conditions or ()
+    labels = {sys.intern(label): sys.intern(value) for label, value in (node.metadata.labels or {}).items()}
+    ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+    taints = spec.taints or ()
+    repels = [Taint(taint.key, taint.value, taint.effect) for taint in taints if taint.effect in _REPELLING]
+    keys = [taint.key for taint in taints]
+    usable = ready and not spec.unschedulable
+    return NodeView.of(node.metadata.name, labels, keys, usable=usable, repels=repels)
+
+
 class Nodes(_Telling):
     """Tells the picture of nodes."""
 
     def put(self, key: Key, item: Node, before: Node | None) -> None:  # noqa: ARG002 (the reflector's)
         """Take in a node."""
-        spec, conditions = item.spec or _NodeSpec(), (item.status or _NodeStatus()).conditions or ()
-        labels = {sys.intern(label): sys.intern(value) for label, value in (item.metadata.labels or {}).items()}
-        ready = any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
-        taints = [taint.key for taint in spec.taints or ()]
-        self.picture.put_node(NodeView.of(key[1], labels, taints, usable=ready and not spec.unschedulable))
+        self.picture.put_node(node_view(item))
         item.spec = item.status = item.metadata.labels = None
 
     def removed(self, key: Key, item: Node) -> None:  # noqa: ARG002 (the reflector's)

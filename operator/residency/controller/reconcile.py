@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from residency.api import names
+from residency.api.classification import Eviction
 from residency.api.names import ClassificationName, Mode, Reason
+from residency.audit.eviction import Order
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, name_of
@@ -30,6 +32,7 @@ from residency.controller.catalogue import (
     plan,
 )
 from residency.controller.defaults import Default
+from residency.controller.evicting import Evictor, Orders
 from residency.controller.policies import Policies
 from residency.controller.rollout import Rollout
 from residency.controller.storage import StorageFound, find_storage
@@ -38,6 +41,7 @@ from residency.core.judge import Ask, Catalogue, NamespaceLabels, ceiling, effec
 from residency.core.surroundings import Surroundings
 from residency.policy.compile import CompiledPolicies, Settings, compile_policies
 from residency.reporting.audit import Told, say
+from residency.reporting.eviction import LOWER_MODE, NOT_IN_FORCE, Says
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing, Usage, change, enforced, in_lower_mode, not_enforced_yet
 
@@ -72,6 +76,7 @@ class Reconciler:
     canary: Canary
     metrics: Metrics
     audit: Audit
+    evictor: Evictor
     policies: Policies = field(init=False)
     rollout: Rollout = field(init=False)
     workloads: Workloads = field(init=False)
@@ -95,6 +100,8 @@ class Reconciler:
         to be in force: the next pass will.
         """
         done = Pass()
+        # What it is carried out by may not be so any more; without a whole pass nothing is evicted.
+        self.evictor.pause()
         objects = await self.client.find(CLASSIFICATIONS)
         labels = await self._labels()
         self._storage = await find_storage(self.client, objects, labels)
@@ -108,7 +115,9 @@ class Reconciler:
             done.interrupted = True
             return done
         waiting = await self._waiting(done, wanted, proof, labels)
-        found = _Findings(wanted, proof, done.failed, waiting, self.audit.tell(), self.audit.beginning)
+        found = _Findings(
+            wanted, proof, done.failed, waiting, self.audit.tell(), self.audit.beginning, self.evictor.tell
+        )
         usage = _usage(wanted.entries, labels)
         standings = {entry.name: found.standing(entry, usage[entry.name]) for entry in wanted.entries}
         # Before the statuses: once its status is written, the version that was read can no longer be let go.
@@ -117,6 +126,7 @@ class Reconciler:
         self._measure(found, standings, labels)
         if found.in_force:
             await self._step(done, "daemonsets", self._place_daemonsets(wanted, labels))
+        self.evictor.go(self._orders(found), [entry.name for entry in wanted.entries if entry.eviction is not None])
         done.unwell = not all(standing.settled for standing in standings.values())
         return done
 
@@ -243,6 +253,18 @@ class Reconciler:
             self.metrics.daemonsets_refused.set(await self.workloads.place_daemonsets(labels, wanted.catalogue))
             self._placed = wanted.compiled.revision, labels
 
+    def _orders(self, found: "_Findings") -> Orders:
+        """What may be evicted for whom, by what was just seen to be in force."""
+        orders = {
+            entry.name: order_of(entry, entry.eviction)
+            for entry in found.wanted.entries
+            if entry.eviction is not None and found.withheld(entry) is None
+        }
+        if not orders:
+            return Orders()
+        catalogue = found.wanted.catalogue
+        return Orders(orders, catalogue, self._storage.surroundings(catalogue))
+
     def _measure(self, found: "_Findings", standings: Mapping[ClassificationName, Standing], labels: Labels) -> None:
         ready = sum(standing.ready.holds for standing in standings.values())
         self.metrics.classifications(ready, len(standings) - ready)
@@ -266,6 +288,7 @@ class _Findings:
     told: Told | None
     """What the audit says; None: it does not know."""
     audit_begins: bool
+    tell_eviction: Callable[[ClassificationName, Order, Says | None], dict[str, Any]]
 
     @property
     def in_force(self) -> bool:
@@ -275,6 +298,9 @@ class _Findings:
         ready = self._ready(entry, usage)
         before = entry.status
         audited, further = say(entry.name, self.told, before, beginning=self.audit_begins)
+        if entry.eviction is not None:
+            order = order_of(entry, entry.eviction)
+            audited = audited | {"eviction": self.tell_eviction(entry.name, order, self.withheld(entry))}
         # What could not be written is not told as if it had been.
         written = self.wanted.compiled is not None and self.proof is not None and entry.compiled is not None
         return Standing(
@@ -288,6 +314,12 @@ class _Findings:
             audited=audited,
             further=further,
         )
+
+    def withheld(self, entry: Entry) -> Says | None:
+        """Say why nothing may be evicted for a classification; None where it may."""
+        if not self.in_force or entry.compiled is None or entry.problem is not None or entry.deleting:
+            return NOT_IN_FORCE
+        return None if entry.compiled.mode is Mode.ENFORCE else LOWER_MODE
 
     def _ready(self, entry: Entry, usage: Usage) -> Judgement:
         if entry.problem is not None:
@@ -310,6 +342,11 @@ class _Findings:
         if self.waiting is None:
             return Judgement("Unknown", Reason.NOT_READY, f"The pods could not be read: {self.failed.get('pods', '')}")
         return enforced(self.waiting.get(entry.name, ()))
+
+
+def order_of(entry: Entry, eviction: Eviction) -> Order:
+    """What a classification asks of whoever evicts."""
+    return Order(eviction.max_per_minute, eviction.dry_run, entry.generation)
 
 
 def _was_in_force(wanted: Plan) -> bool:

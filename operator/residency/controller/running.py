@@ -13,6 +13,7 @@ from residency.cluster.client import Client
 from residency.cluster.connection import connect
 from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
+from residency.controller.evicting import Evictor
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
 from residency.controller.reconcile import Reconciler
@@ -131,11 +132,13 @@ class Controller:
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
-        reconciler = Reconciler(client, settings, canary, self._metrics, audit)
+        evictor = Evictor(client, audit, self._metrics)
+        reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            await _first(stop.wait(), elector.hold(), loop.run(), audit.run(loop.wake), _watch(watcher))
+            works = (loop.run(), audit.run(loop.wake), evictor.run(loop.wake))
+            await _first(stop.wait(), elector.hold(), *works, _watch(watcher))
         finally:
             await canary.close()
 

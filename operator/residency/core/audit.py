@@ -38,7 +38,7 @@ from residency.core import messages
 from residency.core.judge import Ask, Catalogue, effective, guard_pod
 from residency.core.placement import Alternative, Classification, Placement
 from residency.core.requirements import Operator, Requirement, accepts
-from residency.core.workload import PodView, Term
+from residency.core.workload import PodView, Taint, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,23 @@ class NodeView:
     """Whether it is kept for classified pods."""
     usable: bool = True
     """Whether it is Ready and not cordoned."""
+    repels: tuple[Taint, ...] = ()
+    """The taints that keep pods off it."""
 
     @classmethod
-    def of(cls, name: str, labels: Mapping[str, str], taints: Iterable[str] = (), *, usable: bool = True) -> "NodeView":
+    def of(
+        cls,
+        name: str,
+        labels: Mapping[str, str],
+        taints: Iterable[str] = (),
+        *,
+        usable: bool = True,
+        repels: Iterable[Taint] = (),
+    ) -> "NodeView":
         """Read its labels and the keys of its taints."""
         keys = frozenset(taints)
         virtual = labels.get(VIRTUAL_LABEL) == VIRTUAL or VIRTUAL_TAINT in keys
-        return cls(name, labels, virtual, SOVEREIGN in keys, usable)
+        return cls(name, labels, virtual, SOVEREIGN in keys, usable, tuple(repels))
 
 
 @dataclass(frozen=True, slots=True)

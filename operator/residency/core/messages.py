@@ -212,6 +212,21 @@ FACTS_CONTRADICT: Final = "its node says country {country} and subdivision {subd
 WRONG_FACT: Final = "its node has {key} {value}, where {name} allows {allows}"
 FACT_MISSING: Final = "its node has no {key}, where {name} allows {allows}"
 
+# Why a misplaced pod is not evicted.
+EVICT_MIRROR: Final = "a mirror pod: its kubelet would make it again"
+EVICT_NO_CONTROLLER: Final = "no controller owns it, so that nothing would bring it back"
+EVICT_DAEMON_SET: Final = "its DaemonSet would make it again on the same node"
+EVICT_JOB: Final = "it ends by itself, and its Job might take an eviction for a failure"
+EVICT_CHANGED: Final = "read afresh it is gone or going, or complies, or is not to be enforced"
+EVICT_NOWHERE: Final = "no usable node that {name} allows would take it: by its own terms, the taints and its volumes"
+EVICT_REFUSED: Final = "its successor would be refused ({code})"
+EVICT_BUDGET: Final = "its PodDisruptionBudget does not allow it now"
+EVICT_NO_VOLUME: Final = "a claim that it mounts, or the volume of that, is not there any more"
+EVICT_RELAPSED: Final = "made since its workload was first evicted, and misplaced again: it waits"
+EVICT_HALTED: Final = "{count} pods made since its workload was first evicted were misplaced again"
+EVICTED: Final = "evicted"
+WOULD_EVICT: Final = "would be evicted"
+
 
 def one_line(text: str, length: int) -> str:
     """Fold white space and cut to a number of bytes, with an ellipsis where something was cut."""

@@ -33,6 +33,15 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint as a node has it."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+
+@dataclass(frozen=True, slots=True)
 class PodToleration:
     """A toleration as a pod has it; ``seconds`` limits how long it holds (None: for ever)."""
 
@@ -41,6 +50,12 @@ class PodToleration:
     value: str = ""
     effect: str = ""
     seconds: int | None = None
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Whether a pod with it may be bound to a node with the taint; what is not known tolerates nothing."""
+        key = self.key == taint.key or (not self.key and self.operator == "Exists")
+        value = self.operator == "Exists" or (self.operator == "Equal" and self.value == taint.value)
+        return key and value and self.effect in ("", taint.effect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,18 @@ class Metrics:
             buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=registry,
         )
+        self.evictions = Counter(
+            "residency_evictions",
+            "Looks at misplaced pods that might be evicted, by what came of them.",
+            ["classification", "result"],
+            registry=registry,
+        )
+        self._evictions_halted = Gauge(
+            "residency_evictions_halted",
+            "Workloads of which nothing more is evicted, because pods made since were misplaced again.",
+            ["classification"],
+            registry=registry,
+        )
         self.last_success = Gauge(
             "residency_last_successful_reconcile_timestamp_seconds",
             "When the last reconciliation without a failed step ended.",
@@ -110,6 +122,12 @@ class Metrics:
         self._waiting.clear()
         for classification, count in pods.items():
             self._waiting.labels(classification).set(count)
+
+    def evictions_halted(self, workloads: Mapping[str, int]) -> None:
+        """Set how many workloads are halted, by classification; those not named any more disappear."""
+        self._evictions_halted.clear()
+        for classification, count in workloads.items():
+            self._evictions_halted.labels(classification).set(count)
 
     def add(self, collector: Collector) -> None:
         """Show also what somebody else collects, at each scrape."""
