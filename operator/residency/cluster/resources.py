@@ -26,6 +26,7 @@ CLASSIFICATIONS: Final = Resource(f"{names.GROUP}/{names.VERSION}", names.PLURAL
 NAMESPACES: Final = Resource("v1", "namespaces")
 PODS: Final = Resource("v1", "pods")
 CLAIMS: Final = Resource("v1", "persistentvolumeclaims")
+VOLUMES: Final = Resource("v1", "persistentvolumes")
 STORAGE_CLASSES: Final = Resource("storage.k8s.io/v1", "storageclasses")
 NODES: Final = Resource("v1", "nodes")
 DAEMON_SETS: Final = Resource("apps/v1", "daemonsets")
