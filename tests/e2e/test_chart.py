@@ -284,6 +284,7 @@ ALL_READ: Final = (
     "daemonsets",
     "storageclasses",
     "persistentvolumeclaims",
+    "persistentvolumes",
 )
 
 
@@ -324,6 +325,7 @@ def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(
     assert created["spec"]["priorityClassName"] == "system-cluster-critical"
 
 
+STORED: Final = ("persistentvolumeclaims", "persistentvolumes")
 ALLOWED: Final = [
     ("list", "residency.dev", "dataclassifications", "", "", ""),
     ("watch", "residency.dev", "dataclassifications", "", "", ""),
@@ -334,6 +336,8 @@ ALLOWED: Final = [
     ("watch", "", "pods", "", "", ""),
     ("list", "", "nodes", "", "", ""),
     ("watch", "", "nodes", "", "", ""),
+    *((verb, "", kind, "", "", "") for verb in ("list", "watch") for kind in STORED),
+    *((verb, "storage.k8s.io", "storageclasses", "", "", "") for verb in ("list", "watch")),
     ("patch", "apps", "daemonsets", "agent", "monitoring", ""),
     ("create", "", "pods", "", CANARY, ""),
     ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),
@@ -353,6 +357,8 @@ FORBIDDEN: Final = [
     ("patch", "", "namespaces", "payments", "", ""),
     ("patch", "", "nodes", "node", "", ""),
     ("get", "", "secrets", "any", NAMESPACE, ""),
+    *((verb, "", kind, "any", "default", "") for verb in ("patch", "delete") for kind in STORED),
+    ("declassify", "", "persistentvolumes", "any", "", ""),
     ("create", "", "pods", "", NAMESPACE, ""),
     ("create", "", "pods", "", "default", ""),
     ("delete", "", "pods", "any", "default", ""),

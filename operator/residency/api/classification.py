@@ -323,6 +323,16 @@ class PodCounts(ApiModel):
     not_located: int = 0
 
 
+class VolumeCounts(ApiModel):
+    """How many volumes there are of each outcome; claims without one are counted as waiting."""
+
+    compliant: int = 0
+    misplaced: int = 0
+    waiting: int = 0
+    unknown: int = 0
+    not_located: int = 0
+
+
 class ConditionStatus(ApiModel):
     """A Kubernetes condition."""
 
@@ -347,6 +357,7 @@ class DataClassificationStatus(ApiModel):
     country_sets: tuple[CountrySetVersion, ...] = ()
     used_by: UsedBy | None = None
     pods: PodCounts | None = None
+    volumes: VolumeCounts | None = None
     eligible_nodes: int | None = None
     conditions: tuple[ConditionStatus, ...] = ()
 

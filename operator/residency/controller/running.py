@@ -21,6 +21,7 @@ from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
 from residency.reporting.audit import AuditCollector
 from residency.reporting.metrics import Metrics
+from residency.reporting.volumes import VolumeCollector
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ class Controller:
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
+        self._metrics.add(VolumeCollector(audit))
         reconciler = Reconciler(client, settings, canary, self._metrics, audit)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
