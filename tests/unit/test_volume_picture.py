@@ -195,7 +195,7 @@ _TERMS = st.lists(
     st.builds(Term, st.lists(_EXPRESSIONS, max_size=2, unique=True).map(tuple), _FIELDS), min_size=1, max_size=2
 ).map(tuple)
 _LABELS = {COUNTRY: st.sampled_from(["NL", "DE", "US"]), SUBDIVISION: st.just("NL-NH")}
-_SAYS_VOLUME = st.fixed_dictionaries({}, optional=_LABELS | {"app": st.just("x")})
+_SAYS_VOLUME = st.fixed_dictionaries({}, optional=_LABELS | {"app": st.just("x"), TRUSTED: st.just("true")})
 _SAYS_CLASS = st.fixed_dictionaries({}, optional=_LABELS | {TRUSTED: st.sampled_from(["true", "false"])})
 _VIEWS = st.builds(
     VolumeView,
@@ -294,6 +294,47 @@ def test_when_everything_is_gone_nothing_is_left(news: list[Callable[[Both], Non
     indexes = ("_volumes", "_claims", "_of_class", "_volumes_of", "_claims_of", "_claims_on")
     assert not any(getattr(picture, name) for name in indexes)
     assert not any(getattr(picture._reaches, name) for name in ("_reaches", "_by_handle", "_wide"))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(_TERMS, st.booleans()), min_size=1, max_size=4),
+    st.lists(st.tuples(_NODES, st.none() | _NODE_VIEWS), max_size=15),
+    st.booleans(),
+)
+def test_whatever_becomes_of_nodes_it_is_known_what_they_say_of_an_affinity(
+    affinities: list[tuple[tuple[Term, ...], bool]], news: list[tuple[str, NodeView | None]], nodes_first: bool
+) -> None:
+    keys = frozenset({COUNTRY, SUBDIVISION, MODEL})
+    known_, nodes = reaches.Reaches(), dict[str, NodeView]()
+    known_.count_by(keys)
+    half = len(news) // 2 if nodes_first else 0
+    joined: list[reaches.Reach] = []
+    for number, (gone, node) in enumerate([*news, ("n-1", None)]):
+        if number == half:
+            joined = [known_.join(f"v-{n}", terms, local=local) for n, (terms, local) in enumerate(affinities)]
+        name = gone if node is None else node.name
+        before = {id(reach): reach.said for reach in joined}
+        changed = known_.node_changed(name, node)
+        nodes.pop(name, None)
+        if node is not None:
+            nodes[name] = node
+        for (terms, local), reach in zip(affinities, joined, strict=False):
+            view = VolumeView("v", ("a", "c"), terms=terms, local=local)
+            assert reach.said == said_by_nodes(view, nodes, keys)
+            assert (reach in changed) is (before[id(reach)] != reach.said)
+
+
+def test_what_a_new_classification_asks_for_is_found_in_labels_that_nobody_asked_for_before() -> None:
+    both = _classified()
+    both.put_class("slow", {TRUSTED: "true"})
+    both.put_volume(VolumeView("v-1", ("b", "c-1"), "slow"))
+    both.put_volume(VolumeView("v-2", ("b", "c-2"), "nowhere", labels=((TRUSTED, "true"),)))
+    assert both.picture.counts["eu", "Warn", Outcome.NOT_LOCATED] == 1
+    trusting = {EU: (ANYWHERE, STORAGES[2], Mode.WARN)}
+    both.set_catalogue(catalogue(trusting))
+    assert both.picture.counts == {("eu", "Warn", Outcome.COMPLIANT): 2}
+    assert shown(both.picture) == expected(both.world)
 
 
 # How much is done
