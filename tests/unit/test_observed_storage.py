@@ -102,7 +102,8 @@ def test_a_volume_that_is_part_of_its_node_needs_all_that_nodes_need(cluster: Cl
     nodes.put(("", "n"), read(Node, {"metadata": {"name": "n", "labels": labels}}), None)
     cluster.volume(csi={"driver": "d"}, **tied("x"))
     assert cluster.counts == {Outcome.COMPLIANT: 1}
-    cluster.volume(**tied("x"), **{source: {"path": "/"}})
+    in_the_node: Any = tied("x") | {source: {"path": "/"}}
+    cluster.volume(**in_the_node)
     assert cluster.counts == {Outcome.MISPLACED: 1}
     assert cluster.why == [
         "the node that it is on says deployment-model public, where nl allows deployment-model government"
