@@ -287,6 +287,7 @@ ALL_READ: Final = (
     "daemonsets",
     "storageclasses",
     "persistentvolumeclaims",
+    "persistentvolumes",
 )
 
 
@@ -333,6 +334,7 @@ EVICTING: Final = [
     *(("get", "", resource, "any", "", "") for resource in ("nodes", "namespaces", "persistentvolumes")),
 ]
 """What the controller may do besides where eviction is enabled."""
+STORED: Final = ("persistentvolumeclaims", "persistentvolumes")
 ALLOWED: Final = [
     ("list", "residency.dev", "dataclassifications", "", "", ""),
     ("watch", "residency.dev", "dataclassifications", "", "", ""),
@@ -343,6 +345,8 @@ ALLOWED: Final = [
     ("watch", "", "pods", "", "", ""),
     ("list", "", "nodes", "", "", ""),
     ("watch", "", "nodes", "", "", ""),
+    *((verb, "", kind, "", "", "") for verb in ("list", "watch") for kind in STORED),
+    *((verb, "storage.k8s.io", "storageclasses", "", "", "") for verb in ("list", "watch")),
     ("patch", "apps", "daemonsets", "agent", "monitoring", ""),
     ("create", "", "pods", "", CANARY, ""),
     ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),
@@ -362,6 +366,8 @@ FORBIDDEN: Final = [
     ("patch", "", "namespaces", "payments", "", ""),
     ("patch", "", "nodes", "node", "", ""),
     ("get", "", "secrets", "any", NAMESPACE, ""),
+    *((verb, "", kind, "any", "default", "") for verb in ("patch", "delete") for kind in STORED),
+    ("declassify", "", "persistentvolumes", "any", "", ""),
     ("create", "", "pods", "", NAMESPACE, ""),
     ("create", "", "pods", "", "default", ""),
     ("delete", "", "pods", "any", "default", ""),

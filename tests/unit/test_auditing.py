@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -20,10 +21,12 @@ from residency.core.catalogue import restore
 from residency.core.judge import NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
+from residency.core.volumes import VolumeView
 from residency.core.workload import PodView, Term
 from residency.reporting.audit import AuditCollector, Audited, say
 from residency.reporting.metrics import Metrics
 from residency.reporting.status import Judgement, Standing
+from residency.reporting.volumes import AuditedVolumes, VolumeCollector
 
 NL = ClassificationName("nl")
 DUTCH = Requirement(Fact.COUNTRY.value, Operator.IN, ("NL",))
@@ -47,6 +50,7 @@ class Observed:
         for reflector in self.audit.watched.values():
             reflector.synced.set()
         self.picture.put_namespace("ns", NamespaceLabels("nl"))
+        self.audit._volumes.put_namespace("ns", NamespaceLabels("nl"))
         self.node("NL")
 
     @property
@@ -60,6 +64,10 @@ class Observed:
         for number in range(first, last):
             self.picture.put_pod((namespace, f"p-{number}"), view.node_name, self.shapes.of(view))
 
+    def volume(self, country: str = "", name: str = "pv") -> None:
+        labels = ((Fact.COUNTRY.value, country),) if country else ()
+        self.audit._volumes.put_volume(VolumeView(name, ("ns", f"of-{name}"), labels=labels))
+
     def counts(self) -> dict[str, int]:
         told = self.audit.tell()
         assert told is not None
@@ -68,6 +76,7 @@ class Observed:
     def exposed(self) -> dict[str, float]:
         metrics = Metrics()
         metrics.add(AuditCollector(self.audit))
+        metrics.add(VolumeCollector(self.audit))
         families = text_string_to_metric_families(metrics.exposition().decode())
         return {
             "|".join((sample.name, *sample.labels.values())): sample.value
@@ -119,6 +128,13 @@ def test_what_deviates_is_news_after_a_rest(observed: Observed) -> None:
         assert not news(observed, change, REST - 1)
         observed.time += 2
         assert observed.audit._has_news()
+
+
+def test_volumes_that_deviate_are_news_after_a_rest_and_others_now_and_then(observed: Observed) -> None:
+    assert news(observed, lambda: observed.volume("US"), REST + 1)
+    assert news(observed, lambda: observed.volume("NL"), REST + 1)
+    assert not news(observed, lambda: observed.volume("NL", "other"), REST + 1)
+    assert news(observed, lambda: observed.volume("NL", "third"), CALM + 1)
 
 
 def test_how_many_comply_is_news_only_now_and_then(observed: Observed) -> None:
@@ -177,7 +193,7 @@ async def test_a_failure_begins_the_audit_again_and_nothing_else(monkeypatch: py
         await asyncio.Event().wait()
 
     monkeypatch.setattr(first["pods"], "run", failing)
-    for kind in ("nodes", "namespaces"):
+    for kind in first.keys() - {"pods"}:
         monkeypatch.setattr(first[kind], "run", running)
     task = asyncio.create_task(observed.audit.run(lambda: None))
     await asyncio.wait_for(again.wait(), 5)
@@ -228,6 +244,36 @@ def test_compliant_is_said_of_pods_that_run(counts: dict[str, int], status: str,
     assert words in says.message
 
 
+FINE, WRONG, DIM = {"Compliant": 1}, {"Misplaced": 1}, {"Unknown": 1}
+
+
+@pytest.mark.parametrize(
+    ("pods", "volumes", "status", "reason", "begins", "goes_on"),
+    [
+        (FINE, FINE, "True", "AllCompliant", "Of 1 pod", "Of 1 volume with its data, all are where they may be."),
+        ({}, {"Compliant": 2}, "True", "AllCompliant", "No pod runs under this. Of 2 volumes with its data, all", ""),
+        (FINE, WRONG, "False", "VolumesDeviate", "Of 1 volume with its data, 1 where they may not be.", "Of 1 pod"),
+        (FINE, DIM, "Unknown", "VolumesUnknown", "Of 1 volume with its data, 1 of which too little", "Of 1 pod"),
+        (FINE, {"NotLocated": 1}, "Unknown", "VolumesUnknown", "Of 1 volume with its data, 1 that nothing says", ""),
+        (DIM, WRONG, "False", "VolumesDeviate", "Of 1 volume", "Of 1 pod that run, 1 on nodes of which too little"),
+        (WRONG, DIM, "False", "PodsDeviate", "Of 1 pod", "Of 1 volume with its data, 1 of which too little"),
+        (WRONG, WRONG, "False", "PodsDeviate", "Of 1 pod", "For example: ns/pv (of claim c: why)."),
+        (WRONG, FINE, "False", "PodsDeviate", "Of 1 pod", "Of 1 volume with its data, all are where they may be."),
+        (FINE, WRONG | DIM, "False", "VolumesDeviate", "Of 2 volumes with its data, 1 where they may not be; 1 of", ""),
+        (FINE, {"Waiting": 3}, "True", "AllCompliant", "Of 1 pod that run, all are where they may be, and kept", ""),
+    ],
+)
+def test_compliant_is_said_of_pods_and_volumes_the_worse_first(
+    pods: dict[str, int], volumes: dict[str, int], status: str, reason: str, begins: str, goes_on: str
+) -> None:
+    stored = AuditedVolumes({Outcome(name): count for name, count in volumes.items()}, ("ns/pv (of claim c: why)",))
+    says = replace(audited(**pods), volumes=stored).judgements()[Condition.COMPLIANT]
+    assert (says.status, says.reason) == (status, reason)
+    assert says.message.startswith(begins)
+    assert goes_on in says.message
+    assert "3 volumes" not in says.message, "what waits is not there"
+
+
 @pytest.mark.parametrize(
     ("usable", "by_facts", "status", "words"),
     [
@@ -252,9 +298,12 @@ def standing(counts: dict[str, Any], further: Any) -> dict[str, Any]:
 def test_what_the_audit_says_is_what_the_custom_resource_allows(observed: Observed) -> None:
     observed.pods(0, 3)
     observed.node("US")
+    observed.volume("US")
     status = standing(*say(NL, observed.audit.tell(), {}, beginning=False))
     read = DataClassificationStatus.parse(status)
     assert read.pods is not None
+    assert read.volumes is not None
+    assert (read.volumes.misplaced, read.volumes.compliant) == (1, 0)
     assert (read.pods.misplaced, read.pods.compliant, read.eligible_nodes) == (3, 0, 0)
     assert {str(c.type): c.status for c in read.conditions} == {
         **dict.fromkeys(("Ready", "Enforced"), "True"),
@@ -262,11 +311,13 @@ def test_what_the_audit_says_is_what_the_custom_resource_allows(observed: Observ
     }
     compliant = next(c.message for c in read.conditions if c.type is Condition.COMPLIANT)
     assert "ns/p-0 (its node has country US, where nl allows country NL)" in compliant
+    assert "ns/pv (of claim of-pv: its own label says country US, where nl allows country NL)" in compliant
 
 
 def test_while_the_audit_begins_a_status_stays_as_it_was() -> None:
-    before = {"pods": {"compliant": 3}, "eligibleNodes": 2, "other": 1}
-    assert say(NL, None, before, beginning=True) == ({"pods": {"compliant": 3}, "eligibleNodes": 2}, {})
+    before = {"pods": {"compliant": 3}, "volumes": {"unknown": 1}, "eligibleNodes": 2, "other": 1}
+    kept = {field: said for field, said in before.items() if field != "other"}
+    assert say(NL, None, before, beginning=True) == (kept, {})
 
 
 def test_an_audit_that_does_not_see_makes_both_conditions_unknown() -> None:
@@ -293,9 +344,11 @@ def test_nothing_is_counted_before_everything_was_seen() -> None:
     assert not any(name.startswith(("residency_pods|", "residency_eligible_nodes")) for name in shown)
     # Whether that is because of the classifications or of a watch.
     observed.audit.judge_by(CATALOGUE)
-    for kind in ("pods", "nodes"):
+    for kind in observed.audit.watched.keys() - {"storageclasses"}:
         observed.audit.watched[kind].synced.set()
-    assert not any(name.startswith(("residency_pods|", "residency_eligible_nodes")) for name in observed.exposed())
+    counted = ("residency_pods|", "residency_eligible_nodes", "residency_volumes")
+    assert not any(name.startswith(counted) for name in observed.exposed())
+    assert observed.audit.volumes is None
 
 
 def test_every_outcome_of_a_classification_is_shown_and_whatever_else_there_is(observed: Observed) -> None:
@@ -315,6 +368,28 @@ def test_every_outcome_of_a_classification_is_shown_and_whatever_else_there_is(o
         "residency_pods|(none)||Intruder": 3.0,
         "residency_pods|(unknown)|Enforce|Unknown": 1.0,
     }
+
+
+def test_every_outcome_of_volumes_is_shown_and_whatever_else_there_is(observed: Observed) -> None:
+    observed.volume("US")
+    observed.audit._volumes.put_namespace("lost", NamespaceLabels("gone", "Audit"))
+    observed.audit._volumes.put_volume(VolumeView("other", ("lost", "c")))
+    shown = observed.exposed()
+    counted = {name: count for name, count in shown.items() if name.startswith("residency_volumes|")}
+    outcomes = ("Compliant", "Misplaced", "Waiting", "Unknown", "NotLocated")
+    assert counted == {
+        **{f"residency_volumes|nl|Warn|{outcome}": 0.0 for outcome in outcomes},
+        "residency_volumes|nl|Warn|Misplaced": 1.0,
+        "residency_volumes|(unknown)|Audit|Unknown": 1.0,
+    }
+
+
+def test_after_a_failure_volumes_are_judged_by_the_same_classifications() -> None:
+    observed = Observed()
+    first = observed.audit._volumes
+    observed.audit._begin()
+    assert observed.audit._volumes is not first
+    assert observed.audit._volumes.catalogue == CATALOGUE
 
 
 def test_what_the_reflectors_did_is_shown(observed: Observed) -> None:

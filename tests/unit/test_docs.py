@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from residency.api.names import Code, EvictionResult, EvictionState, Outcome
 from residency.reporting.audit import AuditCollector
 from residency.reporting.metrics import Metrics
+from residency.reporting.volumes import OF_VOLUMES, VolumeCollector
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,22 +37,28 @@ def test_the_threat_model_tells_of_every_attempt_on_the_policies_themselves() ->
 def test_every_metric_is_described() -> None:
     metrics = Metrics()
     metrics.add(AuditCollector(_NotBegun()))
+    metrics.add(VolumeCollector(_NotBegun()))
     families = text_string_to_metric_families(metrics.exposition().decode())
     ours = [f for f in families if f.name.startswith("residency_") and not f.name.endswith("_created")]
     shown = {family.name + ("_total" if family.type == "counter" else "") for family in ours}
-    of_pictures = {"residency_pods", "residency_eligible_nodes"}
+    of_pictures = {"residency_pods", "residency_eligible_nodes", "residency_volumes"}
     described = re.findall(r"^\| `(residency_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     assert sorted(described) == sorted(shown | of_pictures)
 
 
 class _NotBegun:
-    restarts, synced, complete = 0, False, None
+    restarts, synced, complete, volumes = 0, False, None, None
     watched: dict[str, Any] = {}  # noqa: RUF012 (nothing writes it)
 
 
 def test_every_outcome_of_the_audit_is_described() -> None:
-    described = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "audit.md").read_text(), re.MULTILINE)
-    assert set(described) == set(Outcome)
+    pods, volumes = (ROOT / "docs" / "audit.md").read_text().split("\n## Volumes\n")
+    assert set(_described(pods)) == set(Outcome)
+    assert sorted(_described(volumes)) == sorted(OF_VOLUMES)
+
+
+def _described(text: str) -> list[str]:
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
 
 
 def test_every_result_and_state_of_evictions_is_described() -> None:

@@ -362,6 +362,16 @@ class EvictionStatus(ApiModel):
         return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class VolumeCounts(ApiModel):
+    """How many volumes there are of each outcome; claims without one are counted as waiting."""
+
+    compliant: int = 0
+    misplaced: int = 0
+    waiting: int = 0
+    unknown: int = 0
+    not_located: int = 0
+
+
 class ConditionStatus(ApiModel):
     """A Kubernetes condition."""
 
@@ -386,6 +396,7 @@ class DataClassificationStatus(ApiModel):
     country_sets: tuple[CountrySetVersion, ...] = ()
     used_by: UsedBy | None = None
     pods: PodCounts | None = None
+    volumes: VolumeCounts | None = None
     eligible_nodes: int | None = None
     eviction: EvictionStatus | None = None
     conditions: tuple[ConditionStatus, ...] = ()

@@ -93,22 +93,25 @@ class Mode(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the audit says of a pod and what is asked of it: one word each, in metrics as they stand here."""
+    """What the audit says of a pod, or a volume, and what is asked of it: one word each, in metrics as they stand here.
+
+    Of pods unless they say otherwise; volumes have some of them.
+    """
 
     COMPLIANT = "Compliant"
-    """Runs where it may, and its own required node affinity keeps it there."""
+    """Runs where it may, and its own required node affinity keeps it there; or a volume that is where it may be."""
     MISPLACED = "Misplaced"
-    """Runs on a node whose facts do not allow it."""
+    """Runs on a node whose facts do not allow it; or a volume of which facts stand against it."""
     UNPINNED = "Unpinned"
     """Runs where it may, but nothing in the pod keeps it there."""
     UNPLACEABLE = "Unplaceable"
     """Waits, and there is no node that it may run on."""
     WAITING = "Waiting"
-    """Waits for a node; there is one that it may run on."""
+    """Waits for a node; there is one that it may run on. Or a claim that waits for a volume."""
     UNKNOWN = "Unknown"
-    """Runs on a node whose facts are missing or contradict each other, or names no classification in force."""
+    """Facts of its node or of the volume are missing or contradict each other; or no classification is in force."""
     NOT_LOCATED = "NotLocated"
-    """Runs on a node that is not there, or is only the face of machines elsewhere."""
+    """Runs on a node that is not there, or is only the face of machines elsewhere; or a volume of unknown place."""
     INTRUDER = "Intruder"
     """Not classified, and on a node that is kept for those who are."""
 
@@ -254,7 +257,7 @@ class Condition(StrEnum):
     SATISFIABLE = "Satisfiable"
     """Some node that is Ready and not cordoned satisfies it."""
     COMPLIANT = "Compliant"
-    """Every pod that runs under it is where it may be, and is kept there."""
+    """Every pod that runs under it is where it may be, and is kept there; and so is every volume with its data."""
 
 
 class Reason(StrEnum):
@@ -278,4 +281,6 @@ class Reason(StrEnum):
     ALL_COMPLIANT = "AllCompliant"
     PODS_DEVIATE = "PodsDeviate"
     PODS_UNKNOWN = "PodsUnknown"
+    VOLUMES_DEVIATE = "VolumesDeviate"
+    VOLUMES_UNKNOWN = "VolumesUnknown"
     NOT_OBSERVED = "NotObserved"

@@ -1,4 +1,4 @@
-"""The audit of a leader: three reflectors that feed a picture, and a wake-up call when there is news for a status.
+"""The audit of a leader: reflectors that feed two pictures, and a wake-up call when there is news for a status.
 
 Whatever goes wrong here ends the audit and begins it again from nothing, never the process: what is enforced does not
 depend on it.
@@ -14,10 +14,19 @@ from typing import Any, Final, Protocol
 from residency.api.names import CLASSIFICATION, Outcome
 from residency.audit.picture import Picture
 from residency.audit.tally import PodKey
+from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
 from residency.cluster.reflector import Reflector
-from residency.cluster.resources import NAMESPACES, NODES, PODS
+from residency.cluster.resources import CLAIMS, NAMESPACES, NODES, PODS, STORAGE_CLASSES, VOLUMES
 from residency.controller.observed import Namespace, Namespaces, Node, Nodes, Pod, Pods
+from residency.controller.observed_storage import (
+    Claim,
+    Claims,
+    PersistentVolume,
+    PersistentVolumes,
+    StorageClass,
+    StorageClasses,
+)
 from residency.core.judge import Catalogue
 from residency.reporting.audit import Audited, Told
 
@@ -57,6 +66,7 @@ class Audit:
     listeners: list[Listener] = field(default_factory=list)
     _catalogue: Catalogue | None = None
     _picture: Picture = field(init=False)
+    _volumes: VolumePicture = field(init=False)
     _reflectors: Mapping[str, Reflector[Any]] = field(init=False)
     _began: float = field(init=False)
     _told: tuple[float, Told] | None = None
@@ -68,12 +78,17 @@ class Audit:
 
     def _begin(self) -> None:
         self._picture = picture = Picture(self.excluded)
+        self._volumes = volumes = VolumePicture(self.excluded)
         if self._catalogue is not None:
-            picture.set_catalogue(self._catalogue)
+            self.judge_by(self._catalogue)
+        classified = Namespaces(picture, volumes)
         self._reflectors = {
             "pods": Reflector(self.client, PODS, Pod, Pods(picture)),
-            "nodes": Reflector(self.client, NODES, Node, Nodes(picture)),
-            "namespaces": Reflector(self.client, NAMESPACES, Namespace, Namespaces(picture), labels=CLASSIFICATION),
+            "nodes": Reflector(self.client, NODES, Node, Nodes(picture, volumes)),
+            "namespaces": Reflector(self.client, NAMESPACES, Namespace, classified, labels=CLASSIFICATION),
+            "persistentvolumes": Reflector(self.client, VOLUMES, PersistentVolume, PersistentVolumes(volumes)),
+            "persistentvolumeclaims": Reflector(self.client, CLAIMS, Claim, Claims(volumes)),
+            "storageclasses": Reflector(self.client, STORAGE_CLASSES, StorageClass, StorageClasses(volumes)),
         }
 
     # What it knows
@@ -83,6 +98,11 @@ class Audit:
         """The picture, once everything has been seen and there are classifications to judge by."""
         seen = all(reflector.synced.is_set() for reflector in self._reflectors.values())
         return self._picture if seen and self._catalogue is not None else None
+
+    @property
+    def volumes(self) -> VolumePicture | None:
+        """The volumes, as soon as the picture is complete."""
+        return None if self.complete is None else self._volumes
 
     @property
     def synced(self) -> bool:
@@ -104,6 +124,7 @@ class Audit:
         """Judge by these classifications from now on."""
         self._catalogue = catalogue
         self._picture.set_catalogue(catalogue)
+        self._volumes.set_catalogue(catalogue)
 
     def tell(self) -> Told | None:
         """Say what statuses should; the same as last time where that was a moment ago, so that they come to rest."""
@@ -112,7 +133,7 @@ class Audit:
             return None
         now = self.clock()
         if self._told is None or now - self._told[0] >= REST or self._told[1].keys() != self._picture.catalogue.keys():
-            self._told = now, Audited.of(self._picture)
+            self._told = now, Audited.of(self._picture, self._volumes)
         return self._told[1]
 
     # Its life
@@ -167,7 +188,7 @@ class Audit:
         passed = self.clock() - told
         if passed < REST:
             return False
-        now = Audited.of(self._picture)
+        now = Audited.of(self._picture, self._volumes)
         return _essence(now) != _essence(said) or (passed >= CALM and now != said)
 
 
@@ -178,6 +199,7 @@ def _essence(told: Told) -> object:
             audited.examples,
             bool(audited.counts.get(Outcome.COMPLIANT)),
             [audited.of_these(o) for o in Outcome if o not in (Outcome.COMPLIANT, Outcome.WAITING)],
+            audited.volumes.essence,
         )
         for name, audited in told.items()
     }

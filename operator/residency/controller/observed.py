@@ -11,6 +11,7 @@ import msgspec
 from residency.api.names import CLASSIFICATION, ENFORCEMENT
 from residency.audit.picture import Picture
 from residency.audit.shapes import PodShape, PodShapes
+from residency.audit.volumes import VolumePicture
 from residency.cluster.reflector import Gap, Key, Metadata
 from residency.core.audit import NodeView
 from residency.core.judge import NamespaceLabels
@@ -178,26 +179,44 @@ def node_view(node: Node) -> NodeView:
 
 
 class Nodes(_Telling):
-    """Tells the picture of nodes."""
+    """Tells the pictures of nodes."""
+
+    def __init__(self, picture: Picture, volumes: VolumePicture | None = None) -> None:
+        super().__init__(picture)
+        self.volumes = volumes
 
     def put(self, key: Key, item: Node, before: Node | None) -> None:  # noqa: ARG002 (the reflector's)
         """Take in a node."""
-        self.picture.put_node(node_view(item))
+        node = node_view(item)
+        self.picture.put_node(node)
+        if self.volumes is not None:
+            self.volumes.put_node(node)
         item.spec = item.status = item.metadata.labels = None
 
     def removed(self, key: Key, item: Node) -> None:  # noqa: ARG002 (the reflector's)
         """Take that a node is gone."""
         self.picture.remove_node(key[1])
+        if self.volumes is not None:
+            self.volumes.remove_node(key[1])
 
 
 class Namespaces(_Telling):
-    """Tells the picture of classified namespaces."""
+    """Tells the pictures of classified namespaces."""
+
+    def __init__(self, picture: Picture, volumes: VolumePicture | None = None) -> None:
+        super().__init__(picture)
+        self.volumes = volumes
 
     def put(self, key: Key, item: Namespace, before: Namespace | None) -> None:  # noqa: ARG002 (the reflector's)
         """Take in what a namespace's labels say."""
         labels = item.metadata.labels or _NamespaceLabels()
-        self.picture.put_namespace(key[1], NamespaceLabels(labels.classification, labels.enforcement))
+        says = NamespaceLabels(labels.classification, labels.enforcement)
+        self.picture.put_namespace(key[1], says)
+        if self.volumes is not None:
+            self.volumes.put_namespace(key[1], says)
 
     def removed(self, key: Key, item: Namespace) -> None:  # noqa: ARG002 (the reflector's)
         """Take that a namespace is gone, or no longer classified."""
         self.picture.remove_namespace(key[1])
+        if self.volumes is not None:
+            self.volumes.remove_namespace(key[1])

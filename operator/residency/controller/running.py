@@ -22,6 +22,7 @@ from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
 from residency.reporting.audit import AuditCollector
 from residency.reporting.metrics import Metrics
+from residency.reporting.volumes import VolumeCollector
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class Controller:
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
+        self._metrics.add(VolumeCollector(audit))
         evictor = Evictor(client, audit, self._metrics)
         reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)

@@ -129,21 +129,32 @@ def selects(pod: PodView, node: NodeView) -> bool:
     """Whether a pod's nodeSelector and required node affinity accept a node, as Kubernetes evaluates them."""
     if any(node.labels.get(key) != value for key, value in pod.node_selector.items()):
         return False
-    return pod.terms is None or any(_matches(term, node) for term in pod.terms)
+    return pod.terms is None or any(matches(term, node) for term in pod.terms)
+
+
+def matches(term: Term, node: NodeView) -> bool:
+    """Whether one term of a required node affinity accepts a node."""
+    if term.empty:
+        return False
+    named = all(_matches_name(field, node.name) for field in term.fields)
+    return named and all(accepts(r, node.labels.get(r.key)) for r in term.expressions)
 
 
 def believed(labels: Mapping[str, str]) -> Mapping[str, str]:
-    """The labels without facts that contradict each other: neither can be relied on then.
-
-    A subdivision begins with its country. Some places have a country code of their own besides, such as NL-BQ1 and BQ.
-    """
+    """The labels without facts that contradict each other: neither can be relied on then."""
     country, subdivision = labels.get(Fact.COUNTRY), labels.get(Fact.SUBDIVISION)
-    if country is None or subdivision is None:
-        return labels
-    parent = subdivision.partition("-")[0]
-    if parent == country or country in _TERRITORIES.get(parent, ()):
+    if country is None or subdivision is None or agree(country, subdivision):
         return labels
     return {key: value for key, value in labels.items() if key not in (Fact.COUNTRY, Fact.SUBDIVISION)}
+
+
+def agree(country: str, subdivision: str) -> bool:
+    """Whether a subdivision is in a country.
+
+    It begins with its country. Some places have a country code of their own besides, such as NL-BQ1 and BQ.
+    """
+    parent = subdivision.partition("-")[0]
+    return parent == country or country in _TERRITORIES.get(parent, ())
 
 
 # ISO 3166-2 lists these both as countries and as subdivisions of another.
@@ -213,13 +224,6 @@ def _contradictory(node: NodeView) -> str:
 def _somewhere(pod: PodView, nodes: Mapping[str, NodeView], ask: Ask, catalogue: Catalogue) -> bool:
     classification = catalogue.get(ask.name)
     return classification is not None and any(may_take(node, pod, classification) for node in nodes.values())
-
-
-def _matches(term: Term, node: NodeView) -> bool:
-    if term.empty:
-        return False
-    named = all(_matches_name(field, node.name) for field in term.fields)
-    return named and all(accepts(r, node.labels.get(r.key)) for r in term.expressions)
 
 
 def _matches_name(field: Requirement, name: str) -> bool:

@@ -226,6 +226,21 @@ EVICT_RELAPSED: Final = "made since its workload was first evicted, and misplace
 EVICT_HALTED: Final = "{count} pods made since its workload was first evicted were misplaced again"
 EVICTED: Final = "evicted"
 WOULD_EVICT: Final = "would be evicted"
+# What it says of volumes that are there.
+VOLUME_SAYS: Final = "its own label says"
+CLASS_SAYS: Final = "its StorageClass {name} says"
+NODE_SAYS: Final = "the node that it is on says"
+NODES_SAY: Final = "the nodes that it is tied to say"
+SAYS_WRONG: Final = "{who} {key} {value}, {allows}"
+SAY_DIFFERENTLY: Final = "{who} {key} {value}, but {other} {wrong}, {allows}"
+PLACES_CONTRADICT: Final = "{who} country {country}, but {other} subdivision {subdivision}, which is not in it"
+NODES_DIFFER: Final = "not all places that it is tied to are alike: {why}"
+NOBODY_SAYS: Final = "its {key} is not known, {allows}: not from {asked}"
+NOWHERE: Final = "nothing says where it is: it has {storage_class}, {affinity} and no labels that count"
+NO_CLASS_THERE: Final = "a StorageClass {name} that is not there"
+RELEASED: Final = "released, and still there: {why}"
+NO_SUCH_VOLUME: Final = "its volume {volume} is not there, or is not bound to it"
+NAMESPACE_NAMES_NOTHING: Final = "its namespace names {name}, but no DataClassification of that name is in force"
 
 
 def one_line(text: str, length: int) -> str:
@@ -259,6 +274,12 @@ def listing(items: Sequence[str], last: str = "or") -> str:
     if len(items) <= _SHOWN:
         return f" {last} ".join(items)
     return f"{', '.join(items[:_SHOWN])} and {len(items) - _SHOWN} more"
+
+
+def listed(items: Sequence[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``: all of a few."""
+    *some, last = items
+    return f"{', '.join(some)} or {last}" if some else last
 
 
 def short(key: str) -> str:

@@ -78,7 +78,7 @@ class PodView:
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
         return cls(
             node_selector=dict(spec.get("nodeSelector") or {}),
-            terms=None if required is None else tuple(map(_term, required.get("nodeSelectorTerms") or ())),
+            terms=None if required is None else node_terms(required),
             tolerations=tuple(map(_toleration, spec.get("tolerations") or ())),
             node_name=spec.get("nodeName") or "",
             classification=annotation(template),
@@ -90,6 +90,11 @@ def annotation(thing: Json) -> str | None:
     """The classification annotation of anything with metadata; None where there is none."""
     value = ((thing.get("metadata") or {}).get("annotations") or {}).get(CLASSIFICATION)
     return None if value is None else str(value)
+
+
+def node_terms(required: Json) -> tuple[Term, ...]:
+    """Read a ``NodeSelector``, a pod's or a PersistentVolume's."""
+    return tuple(map(_term, required.get("nodeSelectorTerms") or ()))
 
 
 def _term(data: Json) -> Term:

@@ -11,8 +11,10 @@ from prometheus_client.registry import Collector
 
 from residency.api.names import ClassificationName, Condition, Outcome, Reason
 from residency.audit.picture import Eligible, Picture
+from residency.audit.volumes import VolumePicture
 from residency.cluster.reflector import Cause, Counts
 from residency.reporting.status import PODS_SHOWN, Json, Judgement
+from residency.reporting.volumes import NO_VOLUMES, AuditedVolumes
 
 OF_CLASSIFIED = tuple(outcome for outcome in Outcome if outcome is not Outcome.INTRUDER)
 """What can become of a pod that is classified."""
@@ -30,15 +32,22 @@ class Audited:
     eligible: Eligible
     examples: Sequence[str] = ()
     """Some pods that deviate, and why."""
+    volumes: AuditedVolumes = NO_VOLUMES
 
     @classmethod
-    def of(cls, picture: Picture) -> Mapping[ClassificationName, "Audited"]:
-        """Read all classifications off a picture."""
+    def of(cls, picture: Picture, volumes: VolumePicture | None = None) -> Mapping[ClassificationName, "Audited"]:
+        """Read all classifications off the pictures."""
+        stored = {} if volumes is None else AuditedVolumes.of(volumes)
         counts: dict[str, Counter[Outcome]] = {}
         for (name, _, outcome), count in picture.counts.items():
             counts.setdefault(name, Counter())[outcome] += count
         return {
-            name: cls(counts.get(name, Counter()), eligible, tuple(_examples(picture, name)))
+            name: cls(
+                counts.get(name, Counter()),
+                eligible,
+                tuple(_examples(picture, name)),
+                stored.get(name, NO_VOLUMES),
+            )
             for name, eligible in picture.eligible.items()
         }
 
@@ -49,11 +58,14 @@ class Audited:
     def to_json(self) -> Json:
         """As the status has it."""
         pods = {f"{outcome[0].lower()}{outcome[1:]}": self.counts.get(outcome, 0) for outcome in OF_CLASSIFIED}
-        return {"pods": pods, "eligibleNodes": self.eligible.usable}
+        return {"pods": pods, "volumes": self.volumes.to_json(), "eligibleNodes": self.eligible.usable}
 
     def judgements(self) -> Mapping[Condition, Judgement]:
         """The conditions that follow."""
-        return {Condition.SATISFIABLE: self._satisfiable(), Condition.COMPLIANT: self._compliant()}
+        return {
+            Condition.SATISFIABLE: self._satisfiable(),
+            Condition.COMPLIANT: self.volumes.added_to(self._compliant()),
+        }
 
     def _satisfiable(self) -> Judgement:
         all_, usable = self.eligible.by_facts, self.eligible.usable
@@ -99,7 +111,7 @@ def say(
 ) -> tuple[Json, Mapping[Condition, Judgement]]:
     """Say what a status gets of the audit: fields and conditions; both stay as they are while it begins."""
     if told is None:
-        kept = {field: before[field] for field in ("pods", "eligibleNodes") if field in before}
+        kept = {field: before[field] for field in ("pods", "volumes", "eligibleNodes") if field in before}
         return kept, {} if beginning else _unknown(UNOBSERVED)
     audited = told.get(name)
     return ({}, _unknown(UNREADY)) if audited is None else (audited.to_json(), audited.judgements())
@@ -107,7 +119,7 @@ def say(
 
 UNREADY = Judgement("Unknown", Reason.NOT_READY, "Nothing of it is in force to judge by.")
 UNOBSERVED = Judgement(
-    "Unknown", Reason.NOT_OBSERVED, "Pods, nodes and namespaces could not all be watched lately; see the log."
+    "Unknown", Reason.NOT_OBSERVED, "Pods, nodes, namespaces and volumes could not all be watched lately; see the log."
 )
 
 
@@ -163,7 +175,7 @@ class AuditCollector(Collector):
         """Read them; without a complete picture nothing is counted."""
         yield GaugeMetricFamily(
             "residency_audit_synced",
-            "1 while pods, nodes and namespaces are all watched and were all seen, else 0.",
+            "1 while pods, nodes, namespaces and volumes are all watched and were all seen, else 0.",
             value=float(self._audit.synced),
         )
         yield CounterMetricFamily(
