@@ -427,7 +427,8 @@ def test_the_right_to_evict_is_given_where_it_is_asked_for_and_no_other_with_it(
         wait_for(lambda: all(may(installed, *right) for right in EVICTING))
         assert [right for right in FORBIDDEN if right not in EVICTING and may(installed, *right)] == []
     finally:
-        installed.helm(*chart)
+        # Without any value helm would take those of the last time.
+        installed.helm(*chart, "--set", "eviction.enabled=false")
     wait_for(lambda: not any(may(installed, *right) for right in EVICTING))
 
 

@@ -115,6 +115,7 @@ def affinity(key: str, *values: str) -> Json:
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
 
 
+SSD = Requirement("disk", Operator.IN, ("ssd",))
 TAINTED = replace(THERE, repels=(Taint("pool", "odc"),))
 TOLERATION = {"key": "pool", "operator": "Equal", "value": "odc"}
 
@@ -148,6 +149,16 @@ TOLERATION = {"key": "pool", "operator": "Equal", "value": "odc"}
 )
 def test_what_would_have_nowhere_to_go_is_left_where_it_is(pod: Live, nodes: tuple[NodeView, ...]) -> None:
     assert result(pod, around(*nodes)) is EvictionResult.NOWHERE_TO_GO
+
+
+def test_a_node_has_to_satisfy_every_classification_that_is_asked_of_the_pod() -> None:
+    fast = ClassificationName("fast")
+    fields = {DE: only(DE, "DE"), fast: restore(fast, "Fast", (), Placement(((SSD,),)))}
+    pod = live(annotations={CLASSIFICATION: "fast"})
+    assert result(pod, around(HERE, THERE, catalogue=fields)) is None
+    slow = replace(THERE, labels={COUNTRY: "DE", "disk": "hdd"})
+    abroad = replace(THERE, name="abroad", labels={COUNTRY: "US", "disk": "ssd"})
+    assert result(pod, around(HERE, slow, abroad, catalogue=fields)) is EvictionResult.NOWHERE_TO_GO
 
 
 def test_a_taint_that_the_pod_or_its_classification_tolerates_is_in_nobodys_way() -> None:

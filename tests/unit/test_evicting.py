@@ -267,6 +267,19 @@ def test_what_the_api_server_answers_is_told_and_tried_again_later(site: Site, r
     assert site.counted()["evicted"] >= 2
 
 
+def test_an_eviction_that_was_not_answered_counts_against_the_rate() -> None:
+    site = Site(Order(2))
+    site.go()
+    site.api.refusal = Unreachable("no answer")
+    site.pass_by(31)
+    assert len(site.api.evicted) == 1
+    site.api.refusal = None
+    site.pass_by(28)
+    assert len(site.api.evicted) == 1
+    site.pass_by(4)
+    assert len(site.api.evicted) == 2
+
+
 def test_a_dry_run_asks_for_no_more_than_an_answer() -> None:
     site = Site(Order(600, dry_run=True))
     site.go()

@@ -323,6 +323,18 @@ def test_a_pod_of_the_same_name_is_known_by_its_uid() -> None:
     assert not planner.relapse(pod, "new", 0.0, STILL_GOING + 3, later), "one pod is one relapse"
 
 
+def test_a_pod_of_the_same_name_that_stays_keeps_the_others_from_nothing() -> None:
+    planner = Planner(FAST, 0.0)
+    for name in ("db-0", "db-1"):
+        planner.put(("ns", name), 0.0)
+    assert planner.next(1.0) == ("ns", "db-1")
+    planner.settle(("ns", "db-1"), Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
+    later = STILL_GOING + 2
+    assert planner.next(later) == ("ns", "db-1")
+    planner.settle(("ns", "db-1"), Came(Result.NOWHERE_TO_GO, "", "new"), later)
+    assert planner.next(later + 1) == ("ns", "db-0")
+
+
 @pytest.mark.parametrize(("fine_for", "relapse"), [(LASTING - 60, True), (LASTING + 60, False)])
 def test_a_new_pod_that_was_where_it_may_be_for_long_is_no_relapse(fine_for: float, relapse: bool) -> None:
     cluster = Cluster(fate=lambda pod: Result.NO_CONTROLLER if pod[1] == "web-bare" else Result.EVICTED)
@@ -337,7 +349,7 @@ def test_a_new_pod_that_was_where_it_may_be_for_long_is_no_relapse(fine_for: flo
 
 def test_older_pods_are_no_relapse() -> None:
     cluster = Cluster()
-    cluster.add(*pods("web", 10))
+    cluster.add(*pods("web", 10), age=30.0)
     cluster.run(200, 0.5)
     assert len(cluster.of(Result.EVICTED)) == 10
     assert cluster.of(Result.RELAPSED) == []

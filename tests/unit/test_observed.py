@@ -14,6 +14,7 @@ from residency.core.catalogue import restore
 from residency.core.judge import NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
+from residency.core.workload import Taint
 
 Object = dict[str, Any]
 NL = ClassificationName("nl")
@@ -133,6 +134,13 @@ def test_only_nodes_that_are_ready_and_not_cordoned_are_usable(cluster: Cluster)
         cluster.node(f"unready-{number}", ready=ready)
     cluster.nodes.put(("", "bare"), read(Node, {"metadata": {"name": "bare", "labels": {COUNTRY: "NL"}}}), None)
     assert cluster.picture.eligible == {NL: Eligible(5, 1)}
+
+
+def test_a_node_repels_by_the_taints_that_keep_pods_off_it(cluster: Cluster) -> None:
+    taints = [{"key": key, "value": "v", "effect": key} for key in ("NoSchedule", "PreferNoSchedule", "NoExecute")]
+    cluster.node("kept", taints=taints)
+    repels = cluster.picture.nodes["kept"].repels
+    assert repels == (Taint("NoSchedule", "v", "NoSchedule"), Taint("NoExecute", "v", "NoExecute"))
 
 
 def test_the_sovereign_taint_makes_intruders(cluster: Cluster) -> None:
