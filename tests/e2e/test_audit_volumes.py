@@ -60,6 +60,7 @@ class Case:
         self.namespace, self.storage_class = f"of-{self.name}", f"disk-{self.name}"
         self.cluster.request("POST", CLASSES, storage_class(self.storage_class, country))
         installed.classify(self.name, spec or DUTCH)
+        installed.wait_ready(self.name)
         installed.namespace(self.namespace, self.name)
         installed.wait_ready(self.name)
         wait_for(lambda: installed.controllers[-1].metric("residency_audit_synced") == 1)

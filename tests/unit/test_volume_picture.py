@@ -90,9 +90,9 @@ def shown(picture: VolumePicture) -> tuple[Any, ...]:
     return dict(picture.counts), deviating
 
 
-def expected(world: World) -> tuple[Any, ...]:
+def expected(found: Mapping[VolumeKey, tuple[Judged, ...]]) -> tuple[Any, ...]:
     """The same without the picture."""
-    judged = [(key, one) for key, some in world.judged().items() for one in some]
+    judged = [(key, one) for key, some in found.items() for one in some]
     counts = Counter((j.classification, "" if j.mode is None else str(j.mode), j.outcome) for _, j in judged)
     deviating = sorted(
         (j.classification, key, j.outcome, j.mode or "", j.why)
@@ -260,20 +260,41 @@ def _classified() -> Both:
     return both
 
 
+def _full() -> Both:
+    """Volumes of every kind, each with one who says where it is; no fact is asked for but the country."""
+    both = Both()
+    both.set_catalogue(
+        catalogue({NL: (PLACEMENTS[0], None, Mode.ENFORCE), EU: (PLACEMENTS[0], STORAGES[1], Mode.WARN)})
+    )
+    for name, zone in (("n-1", "x"), ("n-2", "y")):
+        both.put_node(NodeView.of(name, {COUNTRY: "NL", ZONE: zone, HOST: name}))
+    for namespace, asked in (("a", "nl"), ("b", "eu")):
+        both.put_namespace(namespace, NamespaceLabels(asked))
+        both.put_claim((namespace, "c-2"), "v-3", bound=True)
+    both.put_class("slow", {COUNTRY: "NL"})
+    both.put_volume(VolumeView("v-1", ("a", "c-1"), terms=(Term((has(HOST, "n-1"),)),), local=True))
+    both.put_volume(VolumeView("v-2", ("b", "c-1"), terms=(Term((has(ZONE, "y"),)),)))
+    both.put_volume(VolumeView("v-3", ("a", "c-2"), "slow"))
+    return both
+
+
 @settings(max_examples=400)
-@given(st.sampled_from([Both, _classified]), st.lists(_NEWS, min_size=1, max_size=40))
+@given(st.sampled_from([Both, _classified, _full]), st.lists(_NEWS, min_size=1, max_size=40))
 def test_after_whatever_was_told_the_picture_is_what_a_fresh_look_gives(
     begin: Callable[[], Both], news: list[Callable[[Both], None]]
 ) -> None:
     both = begin()
+    both.picture.tally.take_changed()
+    before = {key: judged for key, judged in both.world.judged().items() if _deviates(judged)}
     for tell in news:
-        before = {key: judged for key, judged in both.world.judged().items() if _deviates(judged)}
         tell(both)
-        assert shown(both.picture) == expected(both.world)
-        after = {key: judged for key, judged in both.world.judged().items() if _deviates(judged)}
+        judged = both.world.judged()
+        assert shown(both.picture) == expected(judged)
+        after = {key: some for key, some in judged.items() if _deviates(some)}
         changed = {key for key in {**before, **after} if before.get(key) != after.get(key)}
         assert changed <= both.picture.tally.take_changed()
-    assert shown(both.from_scratch()) == expected(both.world)
+        before = after
+    assert shown(both.from_scratch()) == expected(both.world.judged())
 
 
 def _deviates(judged: tuple[Judged, ...]) -> bool:
@@ -306,8 +327,7 @@ def test_whatever_becomes_of_nodes_it_is_known_what_they_say_of_an_affinity(
     affinities: list[tuple[tuple[Term, ...], bool]], news: list[tuple[str, NodeView | None]], nodes_first: bool
 ) -> None:
     keys = frozenset({COUNTRY, SUBDIVISION, MODEL})
-    known_, nodes = reaches.Reaches(), dict[str, NodeView]()
-    known_.count_by(keys)
+    known_, nodes = reaches.Reaches(keys), dict[str, NodeView]()
     half = len(news) // 2 if nodes_first else 0
     joined: list[reaches.Reach] = []
     for number, (gone, node) in enumerate([*news, ("n-1", None)]):
@@ -334,7 +354,7 @@ def test_what_a_new_classification_asks_for_is_found_in_labels_that_nobody_asked
     trusting = {EU: (ANYWHERE, STORAGES[2], Mode.WARN)}
     both.set_catalogue(catalogue(trusting))
     assert both.picture.counts == {("eu", "Warn", Outcome.COMPLIANT): 2}
-    assert shown(both.picture) == expected(both.world)
+    assert shown(both.picture) == expected(both.world.judged())
 
 
 # How much is done
@@ -430,7 +450,7 @@ def test_like_volumes_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for country in ("NL", "DE", "US", "FR", "BE"):
         both.put_class("fast", {COUNTRY: country})
         assert len(both.picture._kept) <= 3
-    assert shown(both.picture) == expected(both.world)
+    assert shown(both.picture) == expected(both.world.judged())
 
 
 def test_a_volume_is_known_by_its_namespace_its_name_and_its_claim() -> None:

@@ -36,8 +36,9 @@ class Reach:
 class Reaches:
     """All of them, and the nodes."""
 
-    def __init__(self) -> None:
-        self._keys: frozenset[str] = frozenset()
+    def __init__(self, keys: frozenset[str]) -> None:
+        """``keys`` are the labels of nodes that count."""
+        self._keys = keys
         self._nodes: dict[str, NodeView] = {}
         self._reaches: dict[tuple[tuple[Term, ...], bool], Reach] = {}
         self._by_handle: dict[Handle, dict[Reach, None]] = {}

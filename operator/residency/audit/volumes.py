@@ -75,7 +75,7 @@ class VolumePicture:
         self._claims_of: dict[str, set[ClaimKey]] = {}
         self._claims_on: dict[str, set[ClaimKey]] = {}
         """By the volume that they name."""
-        self._reaches = Reaches()
+        self._reaches = Reaches(self._keys)
         self._kept: dict[tuple[Known, NamespaceLabels], tuple[Judged, ...]] = {}
         self._tally = Tally()
 
