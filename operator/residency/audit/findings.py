@@ -7,7 +7,12 @@ grow with the pods.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from typing import Final
+
 from residency.api.names import Mode, Outcome
+
+MOST_EXAMPLES: Final = 5
+"""Of each finding."""
 
 
 class Subject(StrEnum):
