@@ -209,7 +209,7 @@ def _located(node: NodeView | None, classification: Classification) -> tuple[Out
     labels = believed(node.labels)
     failing = [_failing(alternative, labels) for alternative in alternatives]
     if not all(failing):
-        return _unless_doubted(node, labels, alternatives)
+        return _unless_doubted(labels, alternatives)
     contradicted = [[r for r in some if r.key in labels] for some in failing]
     if all(contradicted):
         return Outcome.MISPLACED, _says(messages.WRONG_FACT, contradicted[0][0].key, node, classification)
@@ -219,9 +219,7 @@ def _located(node: NodeView | None, classification: Classification) -> tuple[Out
     return Outcome.UNKNOWN, _says(messages.FACT_MISSING, missing[0].key, node, classification)
 
 
-def _unless_doubted(
-    node: NodeView, labels: Mapping[str, str], alternatives: Sequence[Alternative]
-) -> tuple[Outcome, str]:
+def _unless_doubted(labels: Mapping[str, str], alternatives: Sequence[Alternative]) -> tuple[Outcome, str]:
     sure = undoubted(labels)
     if sure is labels or not all(_failing(alternative, sure) for alternative in alternatives):
         return Outcome.COMPLIANT, ""
