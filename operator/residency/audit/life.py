@@ -235,7 +235,7 @@ class Findings:
             life.count,
             tuple(sorted(life.examples.values(), key=lambda example: example.name)),
             life.first_seen,
-            self._now if life.open else life.last_seen,
+            max(self._now, life.last_seen) if life.open else life.last_seen,
             life.resolved,
             life.cause,
             REMEDIES.get(key.outcome, ""),

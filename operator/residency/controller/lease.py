@@ -103,7 +103,7 @@ class Elector:
         self._seen = Observation(clock)
         self._held: Object | None = None
         self.found = ""
-        """The ``renewTime`` of the Lease before this process took it: until then somebody led. Empty: nobody ever did."""
+        """When somebody last led before this process did, as the Lease says; empty: nobody ever did."""
 
     @property
     def leader(self) -> str:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -13,6 +13,7 @@ from residency.cluster.client import Client
 from residency.cluster.connection import connect
 from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
+from residency.controller.findings import Keeper, Keeping
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
 from residency.controller.reconcile import Reconciler
@@ -20,6 +21,7 @@ from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
 from residency.reporting.audit import AuditCollector
+from residency.reporting.findings import FindingsCollector
 from residency.reporting.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Options:
     resync_seconds: float
     lease_seconds: int
     api_servers: Sequence[str] = ()
+    findings: Keeping = field(default_factory=Keeping)
 
 
 class Controller:
@@ -131,11 +134,15 @@ class Controller:
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
+        keeper = Keeper(client, audit, settings.own_namespace, self._options.findings, led_until=elector.found)
+        audit.listeners.append(keeper)
+        self._metrics.add(FindingsCollector(keeper))
         reconciler = Reconciler(client, settings, canary, self._metrics, audit)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            await _first(stop.wait(), elector.hold(), loop.run(), audit.run(loop.wake), _watch(watcher))
+            works = stop.wait(), elector.hold(), loop.run(), audit.run(loop.wake), keeper.run(), _watch(watcher)
+            await _first(*works)
         finally:
             await canary.close()
 
