@@ -144,6 +144,10 @@ class Findings:
             self._settle(self._lives[key], sight, joined.get(key), left.get(key), fresh=changed is None)
         return {key for key in {*before, *joined} if before.get(key) != self._lives[key].said}
 
+    def seen(self, now: float) -> None:
+        """Take that what is open was seen to be so."""
+        self._now = now
+
     def adopt(self, finding: Finding, until: float | None = None) -> None:
         """Go on with a finding from before; a look at everything has to follow, and tells whether it still is."""
         key = key_of(finding)

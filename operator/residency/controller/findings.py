@@ -204,6 +204,8 @@ class Keeper:
         elif any(one.blind_for is not None for one in audit.watched.values()):
             why, patience = Blindness.BLIND, BLIND
         self._was_complete |= complete
+        if why is None:
+            self._findings.seen(self._now())
         for finding in self._gaps.look(self._now(), why, patience):
             said = self._observed.get((finding.namespace, finding.name))
             finding = replace(finding, acknowledged=None if said is None else said.acknowledged)
@@ -328,7 +330,8 @@ class Keeper:
                 self._soon(key)
             elif finding.resolved is None and key in self._stored and self._stale(self._stored[key], now):
                 self._soon(key)
-        for key in list(self._unstored)[: max(0, self._keeping.most - len(self._stored))]:
+        # One at least: to ask for room is what makes some.
+        for key in list(self._unstored)[: max(1, self._keeping.most - len(self._stored))]:
             self._soon(key)
 
     def _stale(self, stored: Stored, now: float) -> bool:
