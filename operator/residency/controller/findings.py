@@ -17,12 +17,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from residency.api.names import FINDING, MANAGED_BY
-from residency.audit.findings import Finding, State
-from residency.audit.findings import Subject as Of
+from residency.audit.findings import Finding, State, Subject
 from residency.audit.gaps import SHORTEST, Blindness, Gaps
 from residency.audit.life import FindingKey, Findings, Sight, key_of
 from residency.audit.picture import Picture
-from residency.audit.tally import PodKey
+from residency.audit.tally import PodKey, Tally
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.reflector import Gap, Key, Metadata, Reflector
@@ -151,10 +150,10 @@ class Keeper:
         self._queue = Queue()
         self._wake = asyncio.Event()
         self._ready = False
-        self._seen: Callable[[], Picture | None] = lambda: None
-        """The picture that was looked at as a whole."""
-        self._looked = False
-        """Whether everything was looked at since what is stored is known: until then nobody knows what still is."""
+        self._seen: dict[Subject, Callable[[], Tally | None]] = {}
+        """The tallies that were looked at as a whole."""
+        self._looked: set[Subject] = set()
+        """What was looked at since what is stored is known: until then nobody knows whether that still is so."""
         self._rest_until = 0.0
         self._was_complete = False
 
@@ -181,18 +180,28 @@ class Keeper:
     # What the audit tells
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
-        """Take in which pods deviate otherwise; everything, where the picture is another one."""
-        now = self._now()
-        whole = self._seen() is not picture
-        if not self._ready or now < self._rest_until or not (whole or pods):
+        """Take in which pods deviate otherwise."""
+        self.look_at(Sight(Subject.PODS, picture.tally, picture.catalogue, picture.node_of), pods)
+
+    def look_at(self, sight: Sight, changed: Collection[PodKey]) -> None:
+        """Take in which objects of one subject deviate otherwise; everything, where the tally is another one."""
+        now, subject = self._now(), sight.subject
+        whole = self._last(subject) is not sight.tally
+        if not self._ready or now < self._rest_until or not (whole or changed):
             return
         try:
-            sight = Sight(Of.PODS, picture.tally, picture.catalogue, picture.node_of)
-            self._mark(self._findings.look(sight, now, None if whole else pods))
-            self._seen, self._looked = weakref.ref(picture), True
+            self._mark(self._findings.look(sight, now, None if whole else changed))
+            self._seen[subject] = weakref.ref(sight.tally)
+            self._looked.add(subject)
         except Exception:  # the audit must not fail because of what is made of it
             log.exception("findings could not be worked out, and are looked at as a whole again")
-            self._seen, self._rest_until = lambda: None, now + REST
+            self._seen.pop(subject, None)
+            self._rest_until = now + REST
+
+    def _last(self, subject: Subject) -> Tally | None:
+        """The tally that was looked at, while there is one."""
+        seen = self._seen.get(subject)
+        return None if seen is None else seen()
 
     def look(self) -> None:
         """Note whether the audit sees."""
@@ -257,7 +266,7 @@ class Keeper:
     async def run(self) -> None:
         """Keep them for ever."""
         while True:
-            self._ready = self._looked = False
+            self._ready = False
             self._stored.clear()
             reflector = Reflector(self._client, FINDINGS, Stored, self)
             try:
@@ -289,7 +298,9 @@ class Keeper:
             await reflector.synced.wait()
         for key, item in sorted(self._stored.items()):
             self._adopt(key, item)
-        self._ready, self._looked, self._seen = True, False, lambda: None
+        self._ready = True
+        self._looked.clear()
+        self._seen.clear()
 
     def _adopt(self, key: Key, item: Stored) -> None:
         finding = from_status(key[0], item.status or {})
@@ -367,7 +378,7 @@ class Keeper:
 
     async def _bring(self, key: Key) -> bool:
         finding, stored = self._wanted(key), self._stored.get(key)
-        if key in self._about and not self._looked:
+        if finding is not None and finding.outcome is not None and finding.subject not in self._looked:
             self._queue.add(key, self._clock() + LOOK)
             return False
         if finding is None:
