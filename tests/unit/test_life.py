@@ -498,6 +498,7 @@ def test_a_moment_without_sight_is_nothing_to_speak_of() -> None:
     gaps = Gaps("own", 100.0)
     assert gaps.look(100.0 + SHORTEST - 1, Blindness.DOWN) == []
     assert gaps.look(100.0 + SHORTEST, None) == []
+    assert Gaps("own", 100.0).look(100.0 + SHORTEST - 1, None) == []
     assert not gaps.counts
 
 
@@ -518,6 +519,15 @@ def test_a_time_without_sight_is_a_finding_from_its_beginning_to_its_end() -> No
     assert ended.resolution.startswith("until 1970-01-01T00:03:00Z, 80 s in all")
     assert gaps.counts == {Blindness.DOWN: 1}
     assert gaps.look(181.0, None) == []
+
+
+def test_what_was_not_seen_before_the_first_look_is_a_gap_however_quickly_that_came() -> None:
+    gaps = Gaps("own", 100.0)
+    (gap,) = gaps.look(110.0, None)
+    assert (gap.first_seen, gap.resolved) == (100.0, 110.0)
+    assert gaps.counts == {Blindness.DOWN: 1}
+    # Later a stalled clock is none: what was watched meanwhile was not missed.
+    assert gaps.look(200.0, None) == []
 
 
 def test_where_nobody_ever_looked_there_is_no_gap() -> None:

@@ -45,6 +45,7 @@ class Gaps:
     counts: Counter[Blindness] = field(default_factory=Counter)
     """Gaps that ended or are under way, by why."""
     _open: dict[str, Finding] = field(default_factory=dict)
+    _first: bool = True
 
     def adopt(self, finding: Finding) -> None:
         """Go on with a gap from before that has not ended."""
@@ -56,16 +57,24 @@ class Gaps:
 
         ``patience`` is for how many seconds this kind of blindness is nothing to speak of.
         """
-        changed = list(self._open.values()) if why is None else []
-        changed = [_ended(finding, now) for finding in changed]
-        if why is None:
-            self._open.clear()
-            self.seen = now
-        elif self.seen is not None and not self._open and now - self.seen >= patience:
-            self.counts[why] += 1
-            changed = [self._begin(why, self.seen, now)]
-            self._open[changed[0].name] = changed[0]
-        return changed
+        if self._first and why is None:
+            # However quickly it all came to be seen, nobody saw anything before.
+            self._notice(now, Blindness.DOWN, SHORTEST)
+        self._first = False
+        if why is not None:
+            return self._notice(now, why, patience)
+        ended = [_ended(finding, now) for finding in self._open.values()]
+        self._open.clear()
+        self.seen = now
+        return ended
+
+    def _notice(self, now: float, why: Blindness, patience: float) -> list[Finding]:
+        if self._open or self.seen is None or now - self.seen < patience:
+            return []
+        self.counts[why] += 1
+        finding = self._begin(why, self.seen, now)
+        self._open[finding.name] = finding
+        return [finding]
 
     def _begin(self, why: Blindness, since: float, now: float) -> Finding:
         cause = f"from {_time(since)} on {_SAID[why]}: what came and went since then was not seen"
