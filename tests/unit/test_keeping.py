@@ -263,6 +263,20 @@ async def test_a_new_controller_goes_on_where_the_last_one_ended(cluster: Cluste
     assert (resolved["state"], resolved["resolution"]) == ("Resolved", "it ended while the audit was not looking")
 
 
+async def test_what_was_said_while_no_controller_listened_is_heard_and_nothing_else_is_written(
+    cluster: Cluster,
+) -> None:
+    for name in ("ns", "other"):
+        cluster.namespace(name, "US")
+    await cluster.look()
+    cluster.objects.there["ns", "nl-misplaced"]["spec"] = {"acknowledgement": {"comment": "known"}}
+    cluster.begin()
+    await cluster.adopt()
+    assert await cluster.look() == ["tell ns/nl-misplaced"]
+    assert cluster.status()["acknowledged"] == "known"
+    assert await cluster.look(CALM + 1) == []
+
+
 async def test_what_was_resolved_long_ago_is_deleted(cluster: Cluster) -> None:
     cluster.namespace("ns", "US")
     await cluster.look()
@@ -359,6 +373,29 @@ async def test_an_object_that_is_there_already_is_taken_over(cluster: Cluster) -
     cluster.namespace("ns", "US")
     await cluster.look()
     assert cluster.status()["state"] == "Open"
+
+
+async def test_somebody_may_speak_before_there_is_a_finding(cluster: Cluster) -> None:
+    metadata = {"name": "nl-misplaced", "namespace": "ns"}
+    cluster.objects.there["ns", "nl-misplaced"] = {"metadata": metadata, "status": {}}
+    cluster.objects.say(("ns", "nl-misplaced"), "it will be so")
+    cluster.namespace("ns", "US")
+    await cluster.look()
+    assert cluster.status()["state"] == "Acknowledged"
+
+
+async def test_an_acknowledged_gap_is_so_until_its_day_ends(cluster: Cluster) -> None:
+    await cluster.look()
+    cluster.blind_for = 0.0
+    await cluster.look(BLIND)
+    ((key, _),) = cluster.objects.there.items()
+    cluster.objects.say(key, "the network was being mended", until="1970-01-12")
+    await cluster.look()
+    assert cluster.objects.there[key]["status"]["state"] == "Acknowledged"
+    cluster.time = 12 * DAY
+    cluster.keeper.sweep()
+    await cluster.look(0.0)
+    assert cluster.objects.there[key]["status"]["state"] == "Open"
 
 
 async def test_what_was_begun_and_never_finished_is_deleted_and_what_others_made_is_not() -> None:
@@ -510,6 +547,8 @@ def test_texts_fit_what_the_custom_resource_allows() -> None:
 def test_an_acknowledgement_without_a_date_holds_for_ever() -> None:
     assert acknowledgement({"acknowledgement": {"comment": "x"}}) == ("x", None)
     assert acknowledgement({"acknowledgement": {"comment": "x", "until": "1970-01-01"}}) == ("x", DAY)
+    assert acknowledgement({"acknowledgement": {"comment": "x", "until": "9999-12-31"}}) == ("x", None)
+    assert acknowledgement({"acknowledgement": {"comment": "x", "until": "0000-01-01"}}) == (None, None)
     assert acknowledgement(None) == acknowledgement({}) == (None, None)
 
 

@@ -298,6 +298,8 @@ class Keeper:
             await reflector.synced.wait()
         for key, item in sorted(self._stored.items()):
             self._adopt(key, item)
+            # What people said while nobody listened is to be seen too.
+            self._soon(key)
         self._ready = True
         self._looked.clear()
         self._seen.clear()
@@ -306,7 +308,6 @@ class Keeper:
         finding = from_status(key[0], item.status or {})
         if finding is None or finding.name != key[1]:
             # Begun and never finished, or of another version.
-            self._soon(key)
             return
         comment, until = acknowledgement(item.spec)
         held = until is None or until > self._clock()
@@ -334,6 +335,8 @@ class Keeper:
         """Find what has become old: acknowledgements, times, and what was resolved long ago."""
         now = self._now()
         self._mark(self._findings.expired(now))
+        for key in self._observed.keys() & self._stored.keys():
+            self._hear(key, self._stored[key].spec)
         for finding in self.current:
             key = finding.namespace, finding.name
             if finding.resolved is not None and finding.resolved <= now - self._keeping.days * DAY:
@@ -346,8 +349,8 @@ class Keeper:
             self._soon(key)
 
     def _stale(self, stored: Stored, now: float) -> bool:
-        last = (stored.status or {}).get("lastSeen")
-        return last is None or read(last) <= now - FRESH
+        last = _time((stored.status or {}).get("lastSeen", ""))
+        return last is None or last <= now - FRESH
 
     # Writing
 
@@ -412,7 +415,7 @@ class Keeper:
     async def _tell(self, key: Key, finding: Finding) -> bool:
         stored = self._stored.get(key)
         patch = change((stored.status if stored else None) or {}, to_status(finding))
-        if not patch:
+        if not patch or (patch.keys() == {"lastSeen"} and stored and not self._stale(stored, self._now())):
             return False
         self._took(
             key, await self._client.merge(FINDINGS, key[1], {"status": patch}, namespace=key[0], subresource="status")
@@ -460,12 +463,15 @@ class Keeper:
             if finding is None:
                 continue
             key = finding.namespace, finding.name
+            stored, known = self._stored.get(key), key in self._about
             self._about[key] = about
-            stored = self._stored.get(key)
-            if stored is not None and not _news(stored.status or {}, finding):
-                self._queue.add(key, self._clock() + CALM)
-            else:
+            if stored is not None and not known:
+                # It was there before: written by somebody, or about to be deleted.
+                self._hear(key, stored.spec)
+            if stored is None or _news(stored.status or {}, finding):
                 self._soon(key)
+            else:
+                self._queue.add(key, self._clock() + CALM)
 
     def _soon(self, key: Key) -> None:
         self._queue.add(key, 0.0)

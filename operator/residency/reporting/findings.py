@@ -70,8 +70,13 @@ def acknowledgement(spec: Mapping[str, Any] | None) -> tuple[str | None, float |
     comment, until = said.get("comment"), said.get("until")
     if comment is None or until is None:
         return comment, None
-    # The whole of that day.
-    after = datetime.combine(date.fromisoformat(until), time(), UTC) + timedelta(days=1)
+    try:
+        # The whole of that day.
+        after = datetime.combine(date.fromisoformat(until), time(), UTC) + timedelta(days=1)
+    except OverflowError:
+        return comment, None  # the last day of all
+    except ValueError:
+        return None, None  # before the first: what is no date at all the API server does not take
     return comment, after.timestamp()
 
 
