@@ -56,13 +56,18 @@ def controller(installed: Installation) -> Controller:
 
 
 @pytest.fixture
-def namespace(installed: Installation, controller: Controller) -> Iterator[str]:  # noqa: ARG001 (which has to look)
+def namespace(installed: Installation, controller: Controller) -> Iterator[str]:
     """A namespace with two pods on a German node, where they may be; the node is put right in the end."""
     name = f"found-{next(numbers)}"
     installed.namespace(name, "german")
     pods(installed, name, {"kubernetes.io/hostname": FRANKFURT})
+    # Watches of different resources are in no order: what is to be the cause comes when all else is known.
+    wait_for(lambda: controller.metric("residency_pods", classification="german", outcome="Compliant") == 2)
     yield name
     label(installed, FRANKFURT, {Fact.COUNTRY: "DE", REGION: "de-frankfurt"})
+    for number in range(2):
+        path = f"/api/v1/namespaces/{name}/pods/app-{number}"
+        installed.cluster.request("DELETE", path, {"gracePeriodSeconds": 0})
     installed.delete(f"/api/v1/namespaces/{name}")
 
 
