@@ -90,12 +90,15 @@ def test_a_package_carries_the_custom_resource(cluster: ControlPlane, tmp_path: 
     assert packed == {path.name for path in (ROOT / "crds").glob("*.yaml")} != set()
 
 
-def test_the_custom_resource_is_rendered_as_it_is_and_kept_at_uninstall(rendered: list[Manifest]) -> None:
-    (definition,) = of_kind(rendered, "CustomResourceDefinition")
-    assert definition["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
-    (source,) = (yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml"))
-    source["metadata"].setdefault("annotations", {})
-    assert definition == source
+def test_the_custom_resources_are_rendered_as_they_are_and_kept_at_uninstall(rendered: list[Manifest]) -> None:
+    definitions = {one["metadata"]["name"]: one for one in of_kind(rendered, "CustomResourceDefinition")}
+    sources = [yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")]
+    assert len(definitions) == len(sources) > 1
+    for source in sources:
+        definition = definitions[source["metadata"]["name"]]
+        assert definition["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+        source["metadata"].setdefault("annotations", {})
+        assert definition == source
 
 
 def test_the_custom_resource_can_be_left_to_others(cluster: ControlPlane) -> None:
@@ -113,6 +116,8 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "logFormat": "text",
         "resyncSeconds": "30",
         "reinvocationPolicy": "IfNeeded",
+        "findings.keepDays": "30",
+        "findings.maxStored": "500",
         "canaryNamespace": "canary",
         "schedulers": "{system:kube-scheduler,volcano}",
         "excludedNamespaces": "{cilium,rook}",
@@ -127,6 +132,8 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "--canary-namespace=canary",
         "--log-format=text",
         "--resync-seconds=30",
+        "--findings-days=30",
+        "--findings-stored=500",
         "--reinvocation-policy=IfNeeded",
         "--scheduler=system:kube-scheduler",
         "--scheduler=volcano",
@@ -175,6 +182,8 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
         ("replicas=two", "'/replicas': got string, want integer"),
         ("logFormat=xml", "'/logFormat': value must be one of 'json', 'text'"),
         ("resyncSeconds=1", "'/resyncSeconds': minimum: got 1, want 5"),
+        ("findings.keepDays=0", "'/findings/keepDays': minimum: got 0, want 1"),
+        ("findings.kept=3", "'/findings': additional properties 'kept' not allowed"),
         ("reinvocationPolicy=Always", "'/reinvocationPolicy': value must be one of 'Never', 'IfNeeded'"),
         (
             "image.pullPolicy=Sometimes",
@@ -268,15 +277,20 @@ def test_what_may_be_written_everywhere_without_a_name_is_little(rendered: list[
     # Rights for people to bind; the controller has none of them.
     written -= {("dataclassifications", "declassify"), ("persistentvolumes", "declassify")}
     written -= {("nodes", "attest"), ("storageclasses", "attest")}
+    written -= {("residencyfindings", verb) for verb in ("get", "patch", "update")}
     assert written == {
         ("dataclassifications", "patch"),
         ("dataclassifications/status", "patch"),
         ("daemonsets", "patch"),
+        ("residencyfindings", "create"),
+        ("residencyfindings", "delete"),
+        ("residencyfindings/status", "patch"),
     }
 
 
 ALL_READ: Final = (
     "dataclassifications",
+    "residencyfindings",
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
     "validatingadmissionpolicies",
@@ -340,6 +354,10 @@ ALLOWED: Final = [
     ("watch", "residency.dev", "dataclassifications", "", "", ""),
     ("patch", "residency.dev", "dataclassifications", "nl-depv", "", ""),
     ("patch", "residency.dev", "dataclassifications", "nl-depv", "", "status"),
+    ("watch", "residency.dev", "residencyfindings", "", "", ""),
+    ("create", "residency.dev", "residencyfindings", "", "payments", ""),
+    ("delete", "residency.dev", "residencyfindings", "nl-depv-misplaced", "payments", ""),
+    ("patch", "residency.dev", "residencyfindings", "nl-depv-misplaced", "payments", "status"),
     ("watch", "", "namespaces", "", "", ""),
     ("list", "", "pods", "", "", ""),
     ("watch", "", "pods", "", "", ""),
@@ -363,6 +381,7 @@ FORBIDDEN: Final = [
     ("create", "residency.dev", "dataclassifications", "", "", ""),
     ("delete", "residency.dev", "dataclassifications", "nl-depv", "", ""),
     ("declassify", "residency.dev", "dataclassifications", "nl-depv", "", ""),
+    ("patch", "residency.dev", "residencyfindings", "nl-depv-misplaced", "payments", ""),
     ("patch", "", "namespaces", "payments", "", ""),
     ("patch", "", "nodes", "node", "", ""),
     ("get", "", "secrets", "any", NAMESPACE, ""),

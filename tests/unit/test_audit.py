@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 
 import brute_force
 from random_cases import JUDGED, Cases, distinct, whole_world
-from residency.api.names import NO_CLASSIFICATION, NOT_IN_FORCE, SOVEREIGN, ClassificationName, Fact, Mode, Outcome
-from residency.core.audit import Judged, NodeView, believed, judge_running, satisfies, selects
+from residency.api.names import (
+    NO_CLASSIFICATION,
+    NOT_IN_FORCE,
+    REGION,
+    SOVEREIGN,
+    ClassificationName,
+    Fact,
+    Mode,
+    Outcome,
+)
+from residency.core.audit import Judged, NodeView, believed, country_of_region, judge_running, satisfies, selects
 from residency.core.catalogue import restore
 from residency.core.judge import Ask, Catalogue, asks
 from residency.core.placement import ANYWHERE, Placement
@@ -102,6 +111,61 @@ def test_a_pod_whose_node_is_gone_or_virtual_is_not_located() -> None:
     assert outcome(fine | {"type": "virtual-kubelet"}) is Outcome.NOT_LOCATED
     (tainted,) = judge(fine, taints=("virtual-kubelet.io/provider",))
     assert tainted.outcome is Outcome.NOT_LOCATED
+
+
+@pytest.mark.parametrize(
+    ("region", "country"),
+    [
+        ("nl-groningen", "NL"),
+        ("DE", "DE"),
+        ("us-gov-west-1", "US"),
+        ("uk-london-1", "GB"),
+        *(
+            (region, None)
+            for region in (
+                *("eu-west-1", "europe-west4", "westeurope", "ap-south-1", "region-1", "gra11", ""),
+                *("sa-east-1", "me-south-1", "af-south-1", "na-siliconvalley", "la-south-2", "as-east"),
+            )
+        ),
+    ],
+)
+def test_a_region_speaks_of_a_country_only_where_its_name_begins_with_one(region: str, country: str | None) -> None:
+    assert country_of_region(region) == country
+
+
+def test_a_region_that_speaks_against_the_country_makes_unknown_what_would_be_compliant_and_nothing_else() -> None:
+    fine = labelled(country="NL", deployment_model="government")
+    for region, expected in (("nl-groningen", Outcome.COMPLIANT), ("eu-west-1", Outcome.COMPLIANT)):
+        assert outcome(fine | {REGION: region}) is expected
+    (judged,) = judge(fine | {REGION: "us-east-1"})
+    assert (judged.outcome, judged.why) == (
+        Outcome.UNKNOWN,
+        "its node says country NL, but its region is called us-east-1",
+    )
+    assert outcome(fine | {REGION: "us-east-1"}, pod()) is Outcome.UNKNOWN
+    wrong = labelled(country="US", deployment_model="public")
+    assert outcome(wrong | {REGION: "nl-groningen"}) is Outcome.MISPLACED
+    assert outcome(labelled(deployment_model="government") | {REGION: "nl-groningen"}) is Outcome.UNKNOWN
+    # Aruba is called both; the United States are not.
+    known = catalogue(aruba=Placement(((Requirement(COUNTRY, Operator.IN, ("AW", "US")),),)))
+    for country, expected in (("AW", Outcome.UNPINNED), ("US", Outcome.UNKNOWN)):
+        (judged,) = judge(labelled(country=country) | {REGION: "nl-aruba"}, pod(), "aruba", known=known)
+        assert judged.outcome is expected
+
+
+def test_a_region_matters_only_to_what_asks_for_the_country() -> None:
+    known = catalogue(state=Placement(((STATE,),)))
+    state = pod(Term((STATE,)))
+    fine = labelled(country="NL", deployment_model="government") | {REGION: "us-east-1"}
+    (judged,) = judge(fine, state, "state", known=known)
+    assert judged.outcome is Outcome.COMPLIANT
+
+
+def test_a_node_whose_region_speaks_against_its_country_is_not_eligible() -> None:
+    eu = CATALOGUE[ClassificationName("eu")].placement
+    german = labelled(country="DE")
+    assert satisfies(NodeView.of(NODE, german | {REGION: "de-frankfurt"}), eu)
+    assert not satisfies(NodeView.of(NODE, german | {REGION: "us-east-1"}), eu)
 
 
 def test_where_nothing_is_demanded_every_place_will_do() -> None:

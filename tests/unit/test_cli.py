@@ -11,6 +11,7 @@ from residency import __version__
 from residency.cli import controller as controller_command
 from residency.cli import main
 from residency.controller import running
+from residency.controller.findings import Keeping
 from residency.core.requirements import Operator, Requirement
 
 
@@ -37,6 +38,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["controller", "--namespace", "x", "--resync-seconds", "0"], "from 2 to 86400"),
         (["controller", "--namespace", "x", "--resync-seconds", "soon"], "'soon'"),
         (["controller", "--namespace", "x", "--lease-seconds", "1"], "from 2 to 86400"),
+        (["controller", "--namespace", "x", "--findings-days", "0"], "number of days from 1 to 365"),
+        (["controller", "--namespace", "x", "--findings-stored", "many"], "number of objects from 10 to 10000"),
         (["controller", "--namespace", "x", "--http-address", "8080"], "such as 0.0.0.0:8080"),
         (["controller", "--namespace", "x", "--http-address", "h:99999"], "such as 0.0.0.0:8080"),
         (["controller", "--namespace", "x", "--log-format", "xml"], "'xml'"),
@@ -107,6 +110,7 @@ def test_flags_and_environment_become_options(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("POD_NAMESPACE", "own")
     monkeypatch.setenv("POD_NAME", "controller-abc")
     flags = ["--http-address", "[::1]:8081", "--exclude-namespace", "b", "--api-server", "https://a:6443/"]
+    flags += ["--findings-days", "30"]
     assert main(["controller", *flags]) == 0
     (options,) = given
     assert options.settings.own_namespace == "own"
@@ -116,6 +120,7 @@ def test_flags_and_environment_become_options(monkeypatch: pytest.MonkeyPatch) -
     assert options.api_servers == ("https://a:6443",)
     assert options.resync_seconds == 60
     assert options.lease_seconds == 15
+    assert options.findings == Keeping(days=30, most=1000)
     assert options.settings.default_classification == ""
     assert options.settings.default_exceptions == ()
 

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from residency.api.names import Code, EvictionResult, EvictionState, Outcome
 from residency.reporting.audit import AuditCollector
+from residency.reporting.findings import FindingsCollector
 from residency.reporting.metrics import Metrics
 from residency.reporting.volumes import OF_VOLUMES, VolumeCollector
 
@@ -38,12 +39,17 @@ def test_every_metric_is_described() -> None:
     metrics = Metrics()
     metrics.add(AuditCollector(_NotBegun()))
     metrics.add(VolumeCollector(_NotBegun()))
+    metrics.add(FindingsCollector(_NothingFound()))
     families = text_string_to_metric_families(metrics.exposition().decode())
     ours = [f for f in families if f.name.startswith("residency_") and not f.name.endswith("_created")]
     shown = {family.name + ("_total" if family.type == "counter" else "") for family in ours}
     of_pictures = {"residency_pods", "residency_eligible_nodes", "residency_volumes"}
     described = re.findall(r"^\| `(residency_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     assert sorted(described) == sorted(shown | of_pictures)
+
+
+class _NothingFound:
+    current, not_stored, gaps_seen = (), 0, {}  # type: ignore[var-annotated]  # nothing is in it
 
 
 class _NotBegun:

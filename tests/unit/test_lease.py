@@ -97,6 +97,19 @@ async def test_the_first_candidate_leads(server: LeaseServer, clock: Clock) -> N
     assert server.holder == "one"
 
 
+async def test_who_takes_the_lease_knows_until_when_it_was_led_before(server: LeaseServer, clock: Clock) -> None:
+    first, second = elector(server, clock), elector(server, clock, "two")
+    await first.acquire()
+    assert first.found == ""
+    await first.release()
+    server.renewed()
+    await second.acquire()
+    held = asyncio.create_task(second.hold())
+    await asyncio.sleep(0.02)
+    held.cancel()
+    assert second.found == "renewal 2", "its own renewals are nobody else's"
+
+
 async def test_another_waits_while_the_lease_changes(server: LeaseServer, clock: Clock) -> None:
     first, second = elector(server, clock), elector(server, clock, "two")
     await first.acquire()

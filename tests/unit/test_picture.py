@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residency.api.names import SOVEREIGN, ClassificationName, Fact, Mode, Outcome
+from residency.api.names import REGION, SOVEREIGN, ClassificationName, Fact, Mode, Outcome
 from residency.audit import picture as module
 from residency.audit.picture import Eligible, Picture
 from residency.audit.shapes import PodShapes
@@ -161,6 +161,7 @@ _FACTS = st.fixed_dictionaries(
         COUNTRY: st.sampled_from(["NL", "DE", "US"]),
         MODEL: st.sampled_from(["government", "public"]),
         Fact.SUBDIVISION.value: st.sampled_from(["NL-NH"]),
+        REGION: st.sampled_from(["nl-groningen", "eu-west-1"]),
         "type": st.just("virtual-kubelet"),
     },
 )

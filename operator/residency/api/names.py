@@ -15,6 +15,8 @@ KIND: Final = "DataClassification"
 PLURAL: Final = "dataclassifications"
 DEFINITION: Final = f"{PLURAL}.{GROUP}"
 """The name of the CustomResourceDefinition."""
+FINDING: Final = "ResidencyFinding"
+FINDINGS: Final = "residencyfindings"
 # Names of classifications that start so are Residency's own: the canary's, say.
 RESERVED_PREFIX: Final = "residency-"
 
@@ -53,6 +55,8 @@ MIRROR: Final = "kubernetes.io/config.mirror"
 VIRTUAL_LABEL: Final = "type"
 VIRTUAL: Final = "virtual-kubelet"
 VIRTUAL_TAINT: Final = "virtual-kubelet.io/provider"
+# What a cloud provider, or a kubelet, calls the place of a node.
+REGION: Final = "topology.kubernetes.io/region"
 
 FINALIZER: Final = f"{GROUP}/in-use"
 FIELD_MANAGER: Final = "residency-controller"

@@ -4,10 +4,16 @@ One finding stands for all pods, or all volumes, of a namespace to which the sam
 grow with the pods.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
-from residency.api.names import Mode, Outcome
+from residency.api.names import NO_CLASSIFICATION, NOT_IN_FORCE, Mode, Outcome
+
+MOST_EXAMPLES: Final = 5
+"""Of each finding."""
 
 
 class Subject(StrEnum):
@@ -61,6 +67,8 @@ class Finding:
     """Why the classification asks what it asks, as its author cites it."""
     acknowledged: str | None = None
     """The comment of whoever knows of it and lives with it."""
+    resolution: str = ""
+    """The change that ended it, as far as it was seen."""
 
     @property
     def state(self) -> State:
@@ -68,3 +76,31 @@ class Finding:
         if self.resolved is not None:
             return State.RESOLVED
         return State.OPEN if self.acknowledged is None else State.ACKNOWLEDGED
+
+    @property
+    def name(self) -> str:
+        """What its object is called: no two findings of a namespace are called the same.
+
+        What follows the classification tells the outcome and the subject, and can be read from the end.
+        """
+        if self.outcome is None:
+            return f"observation-{datetime.fromtimestamp(self.first_seen, UTC):%Y%m%dt%H%M%Sz}"
+        of = "" if self.subject is Subject.PODS else f"-{self.subject.lower()}"
+        if self.classification == NO_CLASSIFICATION:
+            return f"{self.outcome.lower()}{of}"
+        if self.classification == NOT_IN_FORCE:
+            return f"{self.outcome.lower()}-classification{of}"
+        return f"{self.classification}-{self.outcome.lower()}{of}"
+
+
+REMEDIES: Final[Mapping[Outcome, str]] = {
+    Outcome.MISPLACED: "Restart it, so that it is placed anew (kubectl rollout restart), or put the facts right.",
+    Outcome.UNPINNED: "Restart it, so that it is placed anew and kept there (kubectl rollout restart).",
+    Outcome.UNKNOWN: "Have the facts attested by whoever may, or create the classification that is named.",
+    Outcome.NOT_LOCATED: "Delete it, so that it is created again elsewhere; keep classified pods off virtual nodes.",
+    Outcome.UNPLACEABLE: "Allow more, have the facts of more nodes attested, or change what the pod itself asks for.",
+    Outcome.INTRUDER: "Move it to other nodes, classify its namespace, or have the platform team exclude it.",
+}
+"""What to do about each outcome that deviates."""
+
+OF_OBSERVATION: Final = "See the controller's log; what the audit says now is complete again once this is resolved."

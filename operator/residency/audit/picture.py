@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from residency.api.names import ClassificationName
+from residency.audit.causes import CatalogueChanged, NamespaceChanged, NodeChanged, PodGone, PodSeen
 from residency.audit.searches import Kind, Searches
 from residency.audit.shapes import NodeShape, NodeShapes, PodShape
 from residency.audit.tally import Line, PodKey, Tally
@@ -24,6 +25,7 @@ MOST_KEPT: Final = 50_000
 """Judgements that are kept; then it starts afresh, so that what is gone does not pile up."""
 
 _NOT_CLASSIFIED = NamespaceLabels()
+_GONE = PodGone()
 
 
 class _Kept(msgspec.Struct, gc=False):
@@ -85,6 +87,11 @@ class Picture:
         """The counts, and the pods that deviate."""
         return self._tally
 
+    def node_of(self, pod: PodKey) -> str:
+        """The node that a pod is bound to; empty while it waits, and of pods that are not known."""
+        kept = self._pods.get(pod)
+        return "" if kept is None else kept.node
+
     @property
     def catalogue(self) -> Catalogue:
         """The classifications that it judges by."""
@@ -114,6 +121,7 @@ class Picture:
         if key[0] in self._excluded:
             return
         pod = self._pods.get(key)
+        seen = PodSeen(node, None if pod is None else pod.node)
         if pod is None:
             pod = self._pods[key] = _Kept(node, shape)
         elif pod.node == node and pod.shape is shape:
@@ -122,6 +130,7 @@ class Picture:
             self._unlink(key, pod)
             pod.node, pod.shape = node, shape
         self._link(key, pod)
+        self._tally.change = seen
         self._judge(key, pod)
 
     def remove_pod(self, key: PodKey) -> None:
@@ -130,6 +139,7 @@ class Picture:
         if pod is not None:
             self._unlink(key, pod)
             self._wait(key, ())
+            self._tally.change = _GONE
             self._tally.remove(key, pod.judged)
 
     def put_node(self, node: NodeView) -> None:
@@ -156,6 +166,7 @@ class Picture:
         else:
             self._namespaces[name] = labels
         if before != labels:
+            self._tally.change = NamespaceChanged(name, before, labels)
             self._judge_all(self._in_namespace.get(name, ()))
 
     def remove_namespace(self, name: str) -> None:
@@ -168,6 +179,7 @@ class Picture:
         changed = {name for name in {**before, **catalogue} if _asks(before, name) != _asks(catalogue, name)}
         if not changed:
             return
+        self._tally.change = CatalogueChanged(before, self._catalogue)
         self._eligible = None
         self._kept.clear()
         self._shapes = NodeShapes(asked_keys(catalogue))
@@ -203,6 +215,7 @@ class Picture:
     def _node_changed(self, name: str, before: _Node | None) -> None:
         self._eligible = None
         now = self._nodes.get(name)
+        self._tally.change = NodeChanged(None if before is None else before.view, None if now is None else now.view)
         if before is None or now is None or before.shape is not now.shape:
             self._judge_all(self._on_node.get(name, ()))
         self._judge_all(self._searches.node_changed(name))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakValueDictionary
 
-from residency.api.names import Fact
+from residency.api.names import REGION, Fact
 from residency.core.audit import NodeView
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodView, Term
@@ -57,8 +57,8 @@ class NodeShapes:
     """The same for nodes, seen by some labels only."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        # Facts that contradict each other are not believed, whichever of them is asked for.
-        self._keys = frozenset({*keys, Fact.COUNTRY.value, Fact.SUBDIVISION.value})
+        # Facts that contradict each other or the region are not believed, whichever of them is asked for.
+        self._keys = frozenset({*keys, Fact.COUNTRY.value, Fact.SUBDIVISION.value, REGION})
         self._known: WeakValueDictionary[object, NodeShape] = WeakValueDictionary()
 
     def of(self, node: NodeView) -> NodeShape:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from heapq import nsmallest
 
 from residency.api.names import Outcome
+from residency.audit.causes import Change
 from residency.core.audit import Judged
 
 PodKey = tuple[str, str]
@@ -22,7 +23,10 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[Line] = Counter()
         self._deviating: dict[str, dict[PodKey, Judged]] = {}
-        self._changed: set[PodKey] = set()
+        self._changed: dict[PodKey, Change | None] = {}
+        self._taken: dict[PodKey, Change | None] = {}
+        self.change: Change | None = None
+        """What is happening while pods are added and removed."""
 
     @property
     def counts(self) -> Mapping[Line, int]:
@@ -34,7 +38,7 @@ class Tally:
         for one in judged:
             self._counts[_line(one)] += 1
             if one.outcome not in _FINE:
-                self._changed.add(pod)
+                self._changed[pod] = self.change
                 self._deviating.setdefault(one.classification, {})[pod] = one
 
     def remove(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
@@ -45,13 +49,21 @@ class Tally:
             if not self._counts[line]:
                 del self._counts[line]
             if one.outcome not in _FINE:
-                self._changed.add(pod)
+                self._changed[pod] = self.change
                 self._forget(one.classification, pod)
 
     def take_changed(self) -> frozenset[PodKey]:
         """The pods that began or ceased to deviate, or do so otherwise, since this was asked last."""
-        changed, self._changed = frozenset(self._changed), set()
-        return changed
+        self._taken, self._changed = self._changed, {}
+        return frozenset(self._taken)
+
+    def change_of(self, pod: PodKey) -> Change | None:
+        """What made it so, of a pod that was among those which were taken last."""
+        return self._taken.get(pod)
+
+    def of(self, pod: PodKey) -> Iterator[Judged]:
+        """In which ways a pod deviates."""
+        return (pods[pod] for pods in self._deviating.values() if pod in pods)
 
     def _forget(self, classification: str, pod: PodKey) -> None:
         # Two claims of one pod may both name what is not in force.

@@ -5,12 +5,14 @@ import os
 import socket
 import sys
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from residency.cli.arguments import add_settings, settings
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
+from residency.controller.findings import Keeping
 from residency.reporting.logs import set_up
 
 if TYPE_CHECKING:
@@ -51,6 +53,20 @@ def add_to(commands: "Commands") -> None:
         help="another replica takes over when the leader has been silent for so long; default: %(default)s",
     )
     add(
+        "--findings-days",
+        type=_days,
+        default="7",
+        metavar="N",
+        help="delete a ResidencyFinding so many days after it was resolved; default: %(default)s",
+    )
+    add(
+        "--findings-stored",
+        type=_objects,
+        default="1000",
+        metavar="N",
+        help="keep at most so many ResidencyFindings; others are counted only; default: %(default)s",
+    )
+    add(
         "--api-server",
         type=_url,
         action="append",
@@ -82,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
                 resync_seconds=float(options.resync_seconds),
                 lease_seconds=options.lease_seconds,
                 api_servers=tuple(options.api_servers),
+                findings=Keeping(days=options.findings_days, most=options.findings_stored),
             )
         )
     except ConfigurationError as error:
@@ -91,10 +108,18 @@ def run(options: argparse.Namespace) -> int:
     return int(running.Exit.USAGE)
 
 
-def _seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 2 to 86400")
-    return int(text)
+def _number(what: str, least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what} from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+_seconds = _number("seconds", 2, 86400)
+_days = _number("days", 1, 365)
+_objects = _number("objects", 10, 10000)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -245,6 +245,10 @@ class Client:
         content = "application/merge-patch+json"
         return _object(await self._call("PATCH", path, query=query, body=patch, content=content))
 
+    async def delete(self, resource: Resource, name: str, *, namespace: str = "") -> None:
+        """Delete an object."""
+        await self._call("DELETE", resource.path(name, namespace=namespace))
+
     async def _call(
         self,
         method: str,

@@ -23,6 +23,7 @@ class Resource:
 
 
 CLASSIFICATIONS: Final = Resource(f"{names.GROUP}/{names.VERSION}", names.PLURAL)
+FINDINGS: Final = Resource(f"{names.GROUP}/{names.VERSION}", names.FINDINGS)
 NAMESPACES: Final = Resource("v1", "namespaces")
 PODS: Final = Resource("v1", "pods")
 CLAIMS: Final = Resource("v1", "persistentvolumeclaims")

@@ -102,6 +102,8 @@ class Elector:
         self._clock = clock
         self._seen = Observation(clock)
         self._held: Object | None = None
+        self.found = ""
+        """When somebody last led before this process did, as the Lease says; empty: nobody ever did."""
 
     @property
     def leader(self) -> str:
@@ -167,6 +169,8 @@ class Elector:
             return False
         if not self._seen.free_for(self._identity, self._timing.duration):
             return False
+        if self._held is None:
+            self.found = str(spec.get("renewTime") or "")
         return await self._write(self._client.replace, self._lease(live["metadata"], spec))
 
     async def _write(self, write: Callable[..., Awaitable[Object]], body: Object) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -14,6 +14,7 @@ from residency.cluster.connection import connect
 from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
 from residency.controller.evicting import Evictor
+from residency.controller.findings import Keeper, Keeping
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
 from residency.controller.reconcile import Reconciler
@@ -21,6 +22,7 @@ from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
 from residency.reporting.audit import AuditCollector
+from residency.reporting.findings import FindingsCollector
 from residency.reporting.metrics import Metrics
 from residency.reporting.volumes import VolumeCollector
 
@@ -55,6 +57,7 @@ class Options:
     resync_seconds: float
     lease_seconds: int
     api_servers: Sequence[str] = ()
+    findings: Keeping = field(default_factory=Keeping)
 
 
 class Controller:
@@ -134,12 +137,15 @@ class Controller:
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
         self._metrics.add(VolumeCollector(audit))
+        keeper = Keeper(client, audit, settings.own_namespace, self._options.findings, led_until=elector.found)
+        audit.listeners.append(keeper)
+        self._metrics.add(FindingsCollector(keeper))
         evictor = Evictor(client, audit, self._metrics)
         reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            works = (loop.run(), audit.run(loop.wake), evictor.run(loop.wake))
+            works = (loop.run(), audit.run(loop.wake), keeper.run(), evictor.run(loop.wake))
             await _first(stop.wait(), elector.hold(), *works, _watch(watcher))
         finally:
             await canary.close()

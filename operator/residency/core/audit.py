@@ -9,7 +9,8 @@ How a pod that is bound is judged, the first line that fits:
 the claim names a classification that is not in force  Unknown
 nothing is demanded of nodes                           as where the facts allow it
 the node is not there, or virtual                      NotLocated: its labels do not say where the containers are
-its facts satisfy an alternative                       Compliant; Unpinned where the guard would refuse such a pod
+its facts satisfy an alternative                       Compliant; Unpinned where the guard would refuse such a pod;
+                                                       Unknown where its region's name says another country
 an alternative fails by missing facts alone            Unknown: it cannot be told
 otherwise                                              Misplaced: every alternative is contradicted by a fact
 =====================================================  ============================================================
@@ -22,10 +23,13 @@ itself. What has business on every node belongs in an excluded namespace, and th
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from residency.api.countries import ISO_3166_1
 from residency.api.names import (
     NO_CLASSIFICATION,
     NOT_IN_FORCE,
+    REGION,
     SOVEREIGN,
     VIRTUAL,
     VIRTUAL_LABEL,
@@ -121,7 +125,7 @@ def satisfies(node: NodeView, placement: Placement) -> bool:
     """Whether what runs on the node complies, wherever else it could run."""
     if not all(placement.alternatives):
         return True
-    labels = believed(node.labels)
+    labels = undoubted(believed(node.labels))
     return not node.virtual and not all(_failing(alternative, labels) for alternative in placement.alternatives)
 
 
@@ -145,6 +149,36 @@ def believed(labels: Mapping[str, str]) -> Mapping[str, str]:
     country, subdivision = labels.get(Fact.COUNTRY), labels.get(Fact.SUBDIVISION)
     if country is None or subdivision is None or agree(country, subdivision):
         return labels
+    return _without_place(labels)
+
+
+def undoubted(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """The labels without a country that the name of the node's region speaks against.
+
+    That name is evidence and no more: a provider chose it, and a kubelet may write it. So it can make what would be
+    compliant unknown, and nothing else.
+    """
+    country, region = labels.get(Fact.COUNTRY), country_of_region(labels.get(REGION, ""))
+    if country is None or region is None or _same(region, country) or _same(country, region):
+        return labels
+    return _without_place(labels)
+
+
+@lru_cache(maxsize=1024)
+def country_of_region(region: str) -> str | None:
+    """The country that a region's name begins with, as in ``nl-groningen`` or ``DE``; None where it does not."""
+    code = region.partition("-")[0].upper()
+    code = _ALIASES.get(code, code)
+    return code if code in ISO_3166_1 and code not in _CONTINENTS else None
+
+
+# What regions are called by although ISO 3166-1 has it otherwise.
+_ALIASES: Mapping[str, str] = {"UK": "GB"}
+# Country codes that providers write for Africa, Asia, Latin and North America, the Middle East and South America.
+_CONTINENTS = frozenset({"AF", "AS", "LA", "ME", "NA", "SA"})
+
+
+def _without_place(labels: Mapping[str, str]) -> Mapping[str, str]:
     return {key: value for key, value in labels.items() if key not in (Fact.COUNTRY, Fact.SUBDIVISION)}
 
 
@@ -153,7 +187,10 @@ def agree(country: str, subdivision: str) -> bool:
 
     It begins with its country. Some places have a country code of their own besides, such as NL-BQ1 and BQ.
     """
-    parent = subdivision.partition("-")[0]
+    return _same(subdivision.partition("-")[0], country)
+
+
+def _same(parent: str, country: str) -> bool:
     return parent == country or country in _TERRITORIES.get(parent, ())
 
 
@@ -193,7 +230,7 @@ def _located(node: NodeView | None, classification: Classification) -> tuple[Out
     labels = believed(node.labels)
     failing = [_failing(alternative, labels) for alternative in alternatives]
     if not all(failing):
-        return Outcome.COMPLIANT, ""
+        return _unless_doubted(labels, alternatives)
     contradicted = [[r for r in some if r.key in labels] for some in failing]
     if all(contradicted):
         return Outcome.MISPLACED, _says(messages.WRONG_FACT, contradicted[0][0].key, node, classification)
@@ -201,6 +238,14 @@ def _located(node: NodeView | None, classification: Classification) -> tuple[Out
         return Outcome.UNKNOWN, _contradictory(node)
     missing = failing[contradicted.index([])]
     return Outcome.UNKNOWN, _says(messages.FACT_MISSING, missing[0].key, node, classification)
+
+
+def _unless_doubted(labels: Mapping[str, str], alternatives: Sequence[Alternative]) -> tuple[Outcome, str]:
+    sure = undoubted(labels)
+    if sure is labels or not all(_failing(alternative, sure) for alternative in alternatives):
+        return Outcome.COMPLIANT, ""
+    country, region = labels[Fact.COUNTRY], messages.one_line(labels[REGION], messages.KEY_LENGTH)
+    return Outcome.UNKNOWN, messages.REGION_CONTRADICTS.format(country=country, region=region)
 
 
 def _failing(alternative: Alternative, labels: Mapping[str, str]) -> list[Requirement]:

@@ -209,6 +209,7 @@ UNPINNED: Final = "its node is one that {name} allows, but the pod would have ru
 NO_SUCH_NODE: Final = "there is no such node"
 VIRTUAL_NODE: Final = "its node is virtual, and says nothing of the machine that runs it"
 FACTS_CONTRADICT: Final = "its node says country {country} and subdivision {subdivision}, which contradict each other"
+REGION_CONTRADICTS: Final = "its node says country {country}, but its region is called {region}"
 WRONG_FACT: Final = "its node has {key} {value}, where {name} allows {allows}"
 FACT_MISSING: Final = "its node has no {key}, where {name} allows {allows}"
 
