@@ -13,6 +13,7 @@ from residency.api.names import MANAGED_BY, ClassificationName, Fact, Mode, Outc
 from residency.audit.findings import Example, Finding, State, Subject
 from residency.audit.picture import Picture
 from residency.audit.shapes import PodShapes
+from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
 from residency.controller import findings as module
@@ -90,6 +91,7 @@ class Cluster:
     """Nodes that can be moved, pods on them, and a keeper with a clock that is set by hand."""
 
     restarts = 0
+    volumes: VolumePicture | None = None
 
     def __init__(self, **keeping: float) -> None:
         self.time = 1_000_000.0

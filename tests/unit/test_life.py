@@ -32,6 +32,7 @@ from residency.core.judge import MODES, NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodView, Term
+from residency.reporting.volumes import OF_VOLUMES
 
 NL = ClassificationName("nl")
 COUNTRY = Fact.COUNTRY.value
@@ -298,7 +299,7 @@ def test_the_cause_is_the_change_that_made_it_so(
     change(cluster)
     cluster.look()
     found = cluster.only
-    assert (found.outcome, found.cause, found.remedy) == (outcome, cause, REMEDIES[outcome])
+    assert (found.outcome, found.cause, found.remedy) == (outcome, cause, REMEDIES[Subject.PODS][outcome])
     assert (found.count, found.examples[0].name, found.first_seen) == (1, "p", cluster.now)
 
 
@@ -488,7 +489,8 @@ def test_no_two_findings_are_called_the_same(one: Finding, other: Finding) -> No
 
 
 def test_every_outcome_that_deviates_has_a_remedy() -> None:
-    assert set(REMEDIES) == set(Outcome) - set(FINE)
+    assert set(REMEDIES[Subject.PODS]) == set(Outcome) - set(FINE)
+    assert set(REMEDIES[Subject.VOLUMES]) == set(OF_VOLUMES) - set(FINE)
 
 
 # Gaps

@@ -1,4 +1,4 @@
-"""Changes that pass through the picture, in words: what made a pod deviate, or made an end of it.
+"""Changes that pass through the pictures, in words: what made a pod or a volume deviate, or made an end of it.
 
 A change is noted as it comes and put into words only when somebody asks, so that the thousands that matter to nobody
 cost next to nothing.
@@ -13,6 +13,7 @@ from residency.core import messages
 from residency.core.audit import NodeView
 from residency.core.judge import Catalogue, NamespaceLabels
 from residency.core.placement import Classification, placement_implies
+from residency.core.volumes import VolumeView
 
 Key = tuple[str, str]
 """Namespace and name of what is judged."""
@@ -81,6 +82,55 @@ class NodeChanged:
         if not labels:
             return f"node {self.now.name} was changed: {' and '.join(taints) or 'its state'}"
         return _cut(f"node {self.now.name} was relabelled: {'; '.join((labels, *taints))}")
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeChanged:
+    """A volume is new, was bound, labelled or tied to other places, or released."""
+
+    before: VolumeView | None
+    now: VolumeView | None
+
+    def text(self, key: Key, classification: str, outcome: Outcome | None) -> str:  # noqa: ARG002 (a change's)
+        """Say what of it is another."""
+        name = (self.now or self.before or _NO_VOLUME).name
+        if self.now is None:
+            return f"volume {name} was deleted, or holds nobody's data any more"
+        if self.before is None or self.before.claim != self.now.claim:
+            return f"volume {name} was bound to claim {self.now.claim[1]}"
+        if self.before.labels != self.now.labels:
+            return _cut(f"volume {name} was relabelled: {relabelled(dict(self.before.labels), dict(self.now.labels))}")
+        return f"volume {name} was {'released' if self.now.released and not self.before.released else 'changed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimChanged:
+    """A claim is new, names another volume, or is gone."""
+
+    name: str
+    gone: bool = False
+
+    def text(self, key: Key, classification: str, outcome: Outcome | None) -> str:  # noqa: ARG002 (a change's)
+        """Say so."""
+        return f"claim {self.name} was {'deleted' if self.gone else 'created or changed'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassChanged:
+    """A StorageClass has come, was labelled otherwise, or is gone."""
+
+    name: str
+    before: Mapping[str, str] | None
+    now: Mapping[str, str] | None
+
+    def text(self, key: Key, classification: str, outcome: Outcome | None) -> str:  # noqa: ARG002 (a change's)
+        """Say what of it is another."""
+        if self.before is None or self.now is None:
+            return f"StorageClass {self.name} was {'deleted' if self.now is None else 'created'}"
+        return _cut(f"StorageClass {self.name} was relabelled: {relabelled(self.before, self.now)}")
+
+
+_NO_VOLUME: Final = VolumeView("", ("", ""))
 
 
 @dataclass(frozen=True, slots=True)

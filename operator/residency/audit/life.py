@@ -5,6 +5,7 @@ What changes costs what it touches: of a pod, the findings of its namespace are 
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from residency.api.names import ClassificationName, Mode, Outcome
@@ -34,7 +35,9 @@ class Sight:
     tally: Tally
     catalogue: Catalogue
     place: Callable[[PodKey], str] = NOWHERE
-    """The node, or whatever else it is on."""
+    """The node that it is on."""
+    title: Callable[[PodKey], str] = itemgetter(1)
+    """What people call it."""
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class _Life:
 
     def _show(self, key: PodKey, judged: Judged, sight: Sight) -> None:
         if len(self.examples) < MOST_EXAMPLES or key[1] in self.examples:
-            self.examples[key[1]] = Example(key[1], sight.place(key), judged.why)
+            self.examples[key[1]] = Example(sight.title(key), sight.place(key), judged.why)
 
 
 class Findings:
@@ -242,7 +245,7 @@ class Findings:
             max(self._now, life.last_seen) if life.open else life.last_seen,
             life.resolved,
             life.cause,
-            REMEDIES.get(key.outcome, ""),
+            REMEDIES[key.subject].get(key.outcome, ""),
             "" if known is None else known.why.strip().removeprefix("Why: ").removesuffix("."),
             life.comment,
             life.resolution,

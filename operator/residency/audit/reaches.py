@@ -76,6 +76,10 @@ class Reaches:
         for reach in self._reaches.values():
             self._look(reach)
 
+    def node(self, name: str) -> NodeView | None:
+        """A node as it was told of last."""
+        return self._nodes.get(name)
+
     def node_changed(self, name: str, node: NodeView | None) -> list[Reach]:
         """Take in a node that has come, changed or gone (None); return the reaches of which something else is said."""
         before = self._nodes.pop(name, None)

@@ -11,6 +11,14 @@ from typing import Final, TypeVar
 import msgspec
 
 from residency.api.names import ClassificationName
+from residency.audit.causes import (
+    CatalogueChanged,
+    ClaimChanged,
+    ClassChanged,
+    NamespaceChanged,
+    NodeChanged,
+    VolumeChanged,
+)
 from residency.audit.reaches import Reach, Reaches
 from residency.audit.tally import Line, PodKey, Tally
 from residency.core.audit import Judged, NodeView
@@ -101,6 +109,11 @@ class VolumePicture:
         volume = self._volumes.get(key[1])
         return volume.view.claim[1] if volume is not None and volume.key == key else ""
 
+    def name_of(self, key: VolumeKey) -> str:
+        """A volume as people look for it, with the claim whose data it holds."""
+        claim = self.claim_of(key)
+        return f"{key[1]} (claim {claim})" if claim else key[1]
+
     # What it is told
 
     def put_volume(self, view: VolumeView) -> None:
@@ -109,9 +122,10 @@ class VolumePicture:
             self.remove_volume(view.name)
             return
         before = self._volumes.get(view.name)
+        if before is not None and before.view == view:
+            return
+        self._tally.change = VolumeChanged(None if before is None else before.view, view)
         if before is not None:
-            if before.view == view:
-                return
             self._forget(before)
         reach = None if view.terms is None else self._reaches.join(view.name, view.terms, local=view.local)
         # Thousands of volumes have the same affinity: they share one copy.
@@ -126,6 +140,7 @@ class VolumePicture:
         """Forget a volume that is gone, or holds nobody's data."""
         volume = self._volumes.pop(name, None)
         if volume is not None:
+            self._tally.change = VolumeChanged(volume.view, None)
             self._forget(volume)
             self._judge_claims(self._claims_on.get(name, ()))
 
@@ -141,6 +156,7 @@ class VolumePicture:
             _remove(self._claims_on, claim.volume, key)
             claim.volume, claim.bound = volume, bound
         _add(self._claims_on, volume, key)
+        self._tally.change = ClaimChanged(key[1])
         self._judge_claim(key, claim)
 
     def remove_claim(self, key: ClaimKey) -> None:
@@ -149,30 +165,36 @@ class VolumePicture:
         if claim is not None:
             _remove(self._claims_of, key[0], key)
             _remove(self._claims_on, claim.volume, key)
+            self._tally.change = ClaimChanged(key[1], gone=True)
             self._tell(_without_volume(key), claim.judged, ())
 
     def put_class(self, name: str, labels: Mapping[str, str]) -> None:
         """Take in the labels of a StorageClass."""
+        self._tally.change = ClassChanged(name, self._classes.get(name), labels)
         self._classes[name] = labels
         self._class_says(name, account(labels, self._keys))
 
     def remove_class(self, name: str) -> None:
         """Forget a StorageClass that is gone."""
-        self._classes.pop(name, None)
+        self._tally.change = ClassChanged(name, self._classes.pop(name, None), None)
         self._class_says(name, None)
 
     def put_node(self, node: NodeView) -> None:
         """Take in a node, new or changed."""
+        self._tally.change = NodeChanged(self._reaches.node(node.name), node)
         self._judge_reached(self._reaches.node_changed(node.name, node))
 
     def remove_node(self, name: str) -> None:
         """Forget a node that is gone."""
+        self._tally.change = NodeChanged(self._reaches.node(name), None)
         self._judge_reached(self._reaches.node_changed(name, None))
 
     def put_namespace(self, name: str, labels: NamespaceLabels) -> None:
         """Take in what a namespace's labels say."""
-        if self._namespaces.get(name, _NOT_CLASSIFIED) == labels:
+        before = self._namespaces.get(name, _NOT_CLASSIFIED)
+        if before == labels:
             return
+        self._tally.change = NamespaceChanged(name, before, labels)
         if labels == _NOT_CLASSIFIED:
             self._namespaces.pop(name, None)
         else:
@@ -189,6 +211,7 @@ class VolumePicture:
         changed = {name for name in {**before, **catalogue} if _asks(before, name) != _asks(catalogue, name)}
         if not changed:
             return
+        self._tally.change = CatalogueChanged(before, self._catalogue)
         self._kept.clear()
         keys = keys_asked(catalogue)
         other = keys != self._keys

@@ -22,6 +22,7 @@ from residency.audit.gaps import SHORTEST, Blindness, Gaps
 from residency.audit.life import FindingKey, Findings, Sight, key_of
 from residency.audit.picture import Picture
 from residency.audit.tally import PodKey, Tally
+from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.reflector import Gap, Key, Metadata, Reflector
@@ -66,6 +67,10 @@ class Audited(Protocol):
     @property
     def complete(self) -> Picture | None:
         """The picture, once everything has been seen."""
+
+    @property
+    def volumes(self) -> VolumePicture | None:
+        """The volumes, then too."""
 
     @property
     def watched(self) -> Mapping[str, Any]:
@@ -180,8 +185,12 @@ class Keeper:
     # What the audit tells
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
-        """Take in which pods deviate otherwise."""
+        """Take in which pods deviate otherwise, and see which volumes do."""
         self.look_at(Sight(Subject.PODS, picture.tally, picture.catalogue, picture.node_of), pods)
+        volumes = self._audit.volumes
+        if volumes is not None:
+            sight = Sight(Subject.VOLUMES, volumes.tally, volumes.catalogue, title=volumes.name_of)
+            self.look_at(sight, volumes.tally.take_changed())
 
     def look_at(self, sight: Sight, changed: Collection[PodKey]) -> None:
         """Take in which objects of one subject deviate otherwise; everything, where the tally is another one."""
