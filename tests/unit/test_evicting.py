@@ -267,10 +267,11 @@ def test_what_the_api_server_answers_is_told_and_tried_again_later(site: Site, r
     assert site.counted()["evicted"] >= 2
 
 
-def test_an_eviction_that_was_not_answered_counts_against_the_rate() -> None:
+@pytest.mark.parametrize("answer", [Unreachable("no answer"), ApiError(504, "Timeout", "too late")])
+def test_an_eviction_that_was_not_answered_counts_against_the_rate(answer: Exception) -> None:
     site = Site(Order(2))
     site.go()
-    site.api.refusal = Unreachable("no answer")
+    site.api.refusal = answer
     site.pass_by(31)
     assert len(site.api.evicted) == 1
     site.api.refusal = None

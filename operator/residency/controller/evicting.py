@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -261,7 +261,9 @@ class Evictor:
         try:
             await self.client.evict(pod[1], namespace=pod[0], uid=uid, dry_run=order.dry_run)
         except ApiError as error:
-            return self._refused(error, uid)
+            # A gateway or a deadline says nothing of whether it was done.
+            lost = error.status > HTTPStatus.INTERNAL_SERVER_ERROR and not order.dry_run
+            return replace(self._refused(error, uid), wall=began, sent=lost)
         except Unreachable as error:
             return Came(EvictionResult.FAILED, str(error), uid, began, sent=not order.dry_run)
         if order.dry_run:
