@@ -1,4 +1,8 @@
-"""Findings on a real control plane: found at once, with the cause, acknowledged, and still known after a restart."""
+"""Findings on a real control plane: found at once, with the cause, acknowledged, and still known after a restart.
+
+Together they are the story of a cluster in which everything goes wrong once: each deviation becomes a finding within
+two seconds, with the right outcome and cause, and is resolved.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,9 +12,9 @@ from typing import Any, Final
 import pytest
 
 from controlplane import DEFAULT_POOLS, ControlPlane, RequestError
-from controlplane.pools import POOL_LABEL
-from e2e.installation import NAMESPACE, Controller, Installation, wait_for
-from residency.api.names import CLASSIFICATION, REGION, SOVEREIGN, Fact
+from controlplane.pools import EU_PRIVATE, ODC_NOORD, POOL_LABEL, US_AMSTERDAM
+from e2e.installation import ADMISSION, NAMESPACE, Controller, Installation, wait_for
+from residency.api.names import CLASSIFICATION, NO_CLASSIFICATION, REGION, SOVEREIGN, Fact, PolicyName
 
 Object = dict[str, Any]
 
@@ -36,7 +40,7 @@ def cluster() -> Iterator[ControlPlane]:
 def installed(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     flags = ("--identity", "the-one", "--resync-seconds", "600")
     installation = Installation(cluster, tmp_path_factory.mktemp("controllers"), *flags)
-    installation.install()
+    installation.install("--set", "eviction.enabled=true")
     installation.controller()
     installation.classify("german", GERMAN)
     installation.wait_ready("german")
@@ -71,11 +75,11 @@ def namespace(installed: Installation, controller: Controller) -> Iterator[str]:
     installed.delete(f"/api/v1/namespaces/{name}")
 
 
-def pods(installed: Installation, namespace: str, selector: dict[str, str]) -> None:
+def pods(installed: Installation, namespace: str, selector: dict[str, str], **more: Any) -> None:
     """Create two pods, and wait until they are bound."""
     path = f"/api/v1/namespaces/{namespace}/pods"
     wait_for(lambda: installed.exists(f"/api/v1/namespaces/{namespace}/serviceaccounts/default"))
-    spec = {"containers": [{"name": "c", "image": "c"}], "nodeSelector": selector}
+    spec = {"containers": [{"name": "c", "image": "c"}], "nodeSelector": selector, **more}
     for number in range(2):
         installed.cluster.request("POST", path, {"metadata": {"name": f"app-{number}"}, "spec": spec})
     wait_for(lambda: all(p["spec"].get("nodeName") for p in installed.cluster.request("GET", path)["items"]))
@@ -178,11 +182,146 @@ def test_a_region_that_speaks_against_the_country_is_found(installed: Installati
     assert found["examples"][0]["why"] == "its node says country DE, but its region is called us-east-1"
 
 
+def test_facts_that_contradict_each_other_are_found(installed: Installation, namespace: str) -> None:
+    label(installed, FRANKFURT, {Fact.SUBDIVISION: "NL-GR"})
+    found = soon(lambda: finding(installed, namespace, "german-unknown"), state="Open", count=2)
+    assert found["cause"] == f"node {FRANKFURT} was relabelled: subdivision set to NL-GR"
+    label(installed, FRANKFURT, {Fact.SUBDIVISION: None})
+    soon(lambda: finding(installed, namespace, "german-unknown"), state="Resolved")
+
+
+def allowing(*countries: str, **fields: Any) -> Object:
+    """A classification for pods without tolerations."""
+    return {"title": "Tightened", "nodes": {"anyOf": [{"countries": list(countries)}]}, **fields}
+
+
+@pytest.mark.usefixtures("controller")
+def test_a_classification_that_is_tightened_is_found_until_it_is_loosened(installed: Installation) -> None:
+    name = f"found-{next(numbers)}"
+    installed.classify(name, allowing("DE", "NL"))
+    installed.wait_ready(name)
+    installed.namespace(name, name)
+    pods(installed, name, {POOL_LABEL: US_AMSTERDAM.name})
+    installed.classify(name, allowing("DE"))
+    found = soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Open", count=2)
+    assert found["cause"] == f"classification {name} was tightened"
+    installed.classify(name, allowing("DE", "NL"))
+    ended = soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Resolved")
+    assert ended["resolution"] == f"classification {name} was loosened"
+
+
+def test_a_pod_bound_by_hand_while_the_guard_is_off_is_found(installed: Installation, namespace: str) -> None:
+    cluster = installed.cluster
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/residency-controller"
+    rules = cluster.request("GET", role)["rules"]
+    # So that the controller cannot put the guard back at once.
+    without = [rule for rule in rules if "validatingadmissionpolicybindings" not in rule["resources"]]
+    assert len(without) < len(rules)
+    binding = f"/api/v1/namespaces/{namespace}/pods/stray/binding"
+    target = {"apiVersion": "v1", "kind": "Node", "name": US_AMSTERDAM.node_names[0]}
+
+    def bound() -> bool:
+        try:
+            cluster.request("POST", binding, {"metadata": {"name": "stray"}, "target": target})
+        except RequestError:
+            return False
+        return True
+
+    cluster.request("PATCH", role, {"rules": without})
+    try:
+        spec = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "c"}]}
+        body = {"metadata": {"name": "stray"}, "spec": spec}
+        cluster.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+        assert not bound()
+        cluster.request("DELETE", f"{ADMISSION}/validatingadmissionpolicybindings/{PolicyName.GUARD_BINDINGS}")
+        wait_for(bound)
+        found = soon(lambda: finding(installed, namespace, "german-misplaced"), state="Open", count=1)
+    finally:
+        cluster.request("PATCH", role, {"rules": rules})
+    assert found["cause"].startswith(f"pod stray was bound to node {target['name']} by hand")
+    installed.delete(f"/api/v1/namespaces/{namespace}/pods/stray?gracePeriodSeconds=0")
+    ended = soon(lambda: finding(installed, namespace, "german-misplaced"), state="Resolved")
+    assert ended["resolution"] == "pod stray has ended or was deleted"
+
+
+def test_a_volume_elsewhere_is_found_until_it_is_deleted(installed: Installation, namespace: str) -> None:
+    volume, claims = f"/api/v1/persistentvolumes/{namespace}", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    terms = [{"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": [US_AMSTERDAM.name]}]}]
+    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    spec = {
+        **common,
+        "capacity": {"storage": "1Gi"},
+        "nfs": {"server": "192.0.2.1", "path": "/"},
+        "claimRef": {"namespace": namespace, "name": "data"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+    }
+    claim = {**common, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": namespace}
+    installed.cluster.request("POST", claims, {"metadata": {"name": "data"}, "spec": claim})
+    installed.cluster.request("POST", "/api/v1/persistentvolumes", {"metadata": {"name": namespace}, "spec": spec})
+    found = soon(lambda: finding(installed, namespace, "german-misplaced-volumes"), state="Open", subject="Volumes")
+    assert found["cause"] == f"volume {namespace} was bound to claim data"
+    assert [example["name"] for example in found["examples"]] == [f"{namespace} (claim data)"]
+    installed.delete(f"{claims}/data")
+    installed.delete(volume)
+    soon(lambda: finding(installed, namespace, "german-misplaced-volumes"), 30, state="Resolved")
+
+
+@pytest.mark.usefixtures("controller")
+def test_an_intruder_is_found_until_it_leaves(installed: Installation) -> None:
+    name = f"found-{next(numbers)}"
+    installed.namespace(name)
+    pods(installed, name, {POOL_LABEL: ODC_NOORD.name}, tolerations=[{"key": SOVEREIGN, "operator": "Exists"}])
+    found = soon(lambda: finding(installed, name, "intruder"), state="Open", outcome="Intruder", count=2)
+    assert found["classification"] == NO_CLASSIFICATION
+    installed.delete(f"/api/v1/namespaces/{name}/pods?gracePeriodSeconds=0")
+    soon(lambda: finding(installed, name, "intruder"), state="Resolved")
+
+
+@pytest.mark.usefixtures("controller")
+def test_eviction_resolves_what_it_can_as_the_budget_allows(installed: Installation) -> None:
+    name = f"found-{next(numbers)}"
+    cluster = installed.cluster
+    evicting = {"runningPods": "Evict", "eviction": {"perMinute": 60}}
+    installed.classify(name, allowing("DE", "NL", **evicting))
+    installed.wait_ready(name)
+    installed.namespace(name, name)
+    wait_for(lambda: installed.exists(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
+    labels, apps = {"app": "web"}, f"/apis/apps/v1/namespaces/{name}/deployments"
+    budget = {"minAvailable": 1, "selector": {"matchLabels": labels}}
+    cluster.request(
+        "POST", f"/apis/policy/v1/namespaces/{name}/poddisruptionbudgets", {"metadata": {"name": "web"}, "spec": budget}
+    )
+    preferring = [
+        {"weight": 100, "preference": {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": [pool]}]}}
+        for pool in (US_AMSTERDAM.name,)
+    ]
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferring}}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"affinity": affinity, "containers": [{"name": "c", "image": "c"}]},
+    }
+    body = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    cluster.request("POST", apps, {"metadata": {"name": "web"}, "spec": body})
+
+    def nodes() -> list[str]:
+        found = cluster.request("GET", f"/api/v1/namespaces/{name}/pods")["items"]
+        ready = [pod for pod in found if pod["status"].get("phase") == "Running"]
+        return [pod["spec"]["nodeName"] for pod in ready if "deletionTimestamp" not in pod["metadata"]]
+
+    wait_for(lambda: len(found := nodes()) == 2 and all(node.startswith(US_AMSTERDAM.name) for node in found))
+    installed.classify(name, allowing("DE", **evicting))
+    soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Open", outcome="Misplaced")
+    soon(lambda: finding(installed, name, f"{name}-misplaced"), 90, state="Resolved")
+    wait_for(lambda: len(found := nodes()) == 2 and all(node.startswith(EU_PRIVATE.name) for node in found))
+    controller = next(controller for controller in installed.controllers if controller.alive)
+    assert controller.metric("residency_evictions_total", classification=name, result="evicted") == 2
+
+
 @pytest.mark.usefixtures("controller")
 def test_a_full_namespace_that_is_classified_is_found(installed: Installation) -> None:
     name = f"found-{next(numbers)}"
     installed.namespace(name)
-    pods(installed, name, {POOL_LABEL: "us-amsterdam"})
+    pods(installed, name, {POOL_LABEL: US_AMSTERDAM.name})
     labels = {"metadata": {"labels": {CLASSIFICATION: "german"}}}
     installed.cluster.request("PATCH", f"/api/v1/namespaces/{name}", labels)
     found = soon(lambda: finding(installed, name, "german-misplaced"), state="Open", count=2)
