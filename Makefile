@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.txt
 	@touch $@
 	@printf 'Dependencies are in place.\n'
 
-binaries: $(STAMP) ## Build or find the control plane's programs (the first build takes about 10 minutes)
+binaries: $(STAMP) ## Build or find the control plane's programs and Prometheus (the first build takes about 12 minutes)
 	@$(PY) -m controlplane build
 
 cluster: $(STAMP) ## Run a real control plane with simulated nodes until Ctrl-C
