@@ -16,6 +16,7 @@ import msgspec
 from residency.api.names import ClassificationName
 from residency.audit.searches import Kind, Searches
 from residency.audit.shapes import NodeShape, NodeShapes, PodShape
+from residency.audit.spread import Spread
 from residency.audit.tally import Line, PodKey, Tally
 from residency.core.audit import Judged, NodeView, judge_bound, judge_waiting, satisfies
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, asked_keys, asks
@@ -71,6 +72,7 @@ class Picture:
         self._searches = Searches(self._views, self._catalogue)
         self._kept: dict[_Said, tuple[Judged, ...]] = {}
         self._tally = Tally()
+        self._spread = Spread()
         self._eligible: Mapping[ClassificationName, Eligible] | None = None
 
     # What it shows
@@ -84,6 +86,16 @@ class Picture:
     def tally(self) -> Tally:
         """The counts, and the pods that deviate."""
         return self._tally
+
+    @property
+    def spread(self) -> Spread:
+        """Where they are."""
+        return self._spread
+
+    @property
+    def nodes(self) -> Mapping[str, NodeView]:
+        """The nodes by name."""
+        return self._views
 
     @property
     def catalogue(self) -> Catalogue:
@@ -175,6 +187,7 @@ class Picture:
     def _link(self, key: PodKey, pod: _Kept) -> None:
         for index, word in self._indexes(key, pod):
             index.setdefault(word, set()).add(key)
+        self._spread.add(key, pod.node, pod.judged)
 
     def _unlink(self, key: PodKey, pod: _Kept) -> None:
         for index, word in self._indexes(key, pod):
@@ -182,6 +195,7 @@ class Picture:
             together.discard(key)
             if not together:
                 del index[word]
+        self._spread.remove(key, pod.node, pod.judged)
 
     def _indexes(self, key: PodKey, pod: _Kept) -> Iterable[tuple[dict[str, set[PodKey]], str]]:
         yield self._in_namespace, key[0]
@@ -220,6 +234,8 @@ class Picture:
         if judged != pod.judged:
             self._tally.remove(key, pod.judged)
             self._tally.add(key, judged)
+            self._spread.remove(key, pod.node, pod.judged)
+            self._spread.add(key, pod.node, judged)
         pod.judged = judged
 
     def _judge_bound(self, pod: _Kept, says: NamespaceLabels) -> tuple[Judged, ...]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from residency.cli.arguments import add_settings, settings
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
+from residency.reporting.bounds import FEWEST_SERIES, MOST_SERIES, SERIES
 from residency.reporting.logs import set_up
 
 if TYPE_CHECKING:
@@ -61,6 +62,18 @@ def add_to(commands: "Commands") -> None:
         "Service kubernetes publishes",
     )
     add(
+        "--metrics-series",
+        type=_series,
+        default=str(SERIES),
+        metavar="N",
+        help="show about so many series at most; what does not fit is added up as (other); default: %(default)s",
+    )
+    add(
+        "--metrics-namespace-detail",
+        action="store_true",
+        help="show also how many pods of which outcome there are in every namespace, however many series that makes",
+    )
+    add(
         "--identity",
         type=_identity,
         default=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -82,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
                 resync_seconds=float(options.resync_seconds),
                 lease_seconds=options.lease_seconds,
                 api_servers=tuple(options.api_servers),
+                series=options.metrics_series,
+                namespace_detail=options.metrics_namespace_detail,
             )
         )
     except ConfigurationError as error:
@@ -94,6 +109,12 @@ def run(options: argparse.Namespace) -> int:
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 86400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 2 to 86400")
+    return int(text)
+
+
+def _series(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not FEWEST_SERIES <= int(text) <= MOST_SERIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of series from {FEWEST_SERIES} to {MOST_SERIES}")
     return int(text)
 
 

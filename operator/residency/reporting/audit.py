@@ -9,13 +9,26 @@ from typing import Any, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from residency.api.names import ClassificationName, Condition, Outcome, Reason
+from residency.api.names import ClassificationName, Condition, Mode, Outcome, Reason
 from residency.audit.picture import Eligible, Picture
 from residency.cluster.reflector import Cause, Counts
+from residency.reporting.bounds import SERIES, Labels, Share, fit, fit_least
 from residency.reporting.status import PODS_SHOWN, Json, Judgement
 
 OF_CLASSIFIED = tuple(outcome for outcome in Outcome if outcome is not Outcome.INTRUDER)
 """What can become of a pod that is classified."""
+
+_SEVERITY = (
+    Outcome.MISPLACED,
+    Outcome.NOT_LOCATED,
+    Outcome.UNKNOWN,
+    Outcome.UNPLACEABLE,
+    Outcome.INTRUDER,
+    Outcome.UNPINNED,
+    Outcome.WAITING,
+    Outcome.COMPLIANT,
+)
+"""Which lines are kept longest where there are too many."""
 
 _RUNNING_WRONG = (Outcome.MISPLACED, Outcome.UNPINNED)
 _RUNNING_UNKNOWN = (Outcome.UNKNOWN, Outcome.NOT_LOCATED)
@@ -156,8 +169,10 @@ class Audit(Protocol):
 class AuditCollector(Collector):
     """The metrics of an audit: read when they are asked for, so that they are never older than the picture."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, *, series: int = SERIES) -> None:
+        """``series`` is how many there may be of all metrics together."""
         self._audit = audit
+        self._series = series
 
     def collect(self) -> Iterator[Metric]:
         """Read them; without a complete picture nothing is counted."""
@@ -174,8 +189,8 @@ class AuditCollector(Collector):
         yield from self._reflectors()
         picture = self._audit.complete
         if picture is not None:
-            yield _pod_counts(picture)
-            yield _node_counts(picture)
+            yield _pod_counts(picture, Share.PODS.of(self._series))
+            yield _node_counts(picture, Share.ELIGIBLE_NODES.of(self._series))
 
     def _reflectors(self) -> Iterator[Metric]:
         contact = GaugeMetricFamily(
@@ -205,24 +220,29 @@ def _add(family: CounterMetricFamily, resource: str, counts: Mapping[Cause, int]
         family.add_metric([resource, str(cause)], count)
 
 
-def _pod_counts(picture: Picture) -> Metric:
+def _pod_counts(picture: Picture, most: int) -> Metric:
     family = GaugeMetricFamily(
         "residency_pods",
         "Pods by what they are classified as, the mode in which that holds, and what the audit says of them.",
         labels=["classification", "mode", "outcome"],
     )
-    lines = {(str(n), str(c.mode), o): 0 for n, c in picture.catalogue.items() for o in OF_CLASSIFIED}
-    for line, count in sorted((lines | dict(picture.counts)).items()):
+    zeros: dict[Labels, int] = {(n, c.mode, o): 0 for n, c in picture.catalogue.items() for o in OF_CLASSIFIED}
+    for line, count in sorted(fit(zeros | dict(picture.counts), most, _worst_first, keep=(1, 2)).items()):
         family.add_metric(list(map(str, line)), count)
     return family
 
 
-def _node_counts(picture: Picture) -> Metric:
+def _worst_first(labels: Labels, _: int) -> tuple[bool, int]:
+    return labels[1] != Mode.ENFORCE, _SEVERITY.index(Outcome(labels[2]))
+
+
+def _node_counts(picture: Picture, most: int) -> Metric:
     family = GaugeMetricFamily(
         "residency_eligible_nodes",
         "Nodes that satisfy a classification, are Ready and not cordoned.",
         labels=["classification"],
     )
-    for name, eligible in sorted(picture.eligible.items()):
-        family.add_metric([name], eligible.usable)
+    usable = {str(name): eligible.usable for name, eligible in picture.eligible.items()}
+    for name, count in sorted(fit_least(usable, most).items()):
+        family.add_metric([name], count)
     return family
