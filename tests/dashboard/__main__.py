@@ -88,6 +88,8 @@ def _panel(panel: Panel, number: int, place: Json) -> Json:
         "title": panel.title,
         "description": panel.says,
         "datasource": SOURCE,
+        # As often as the chart has it scraped: what $__rate_interval is worked out from.
+        "interval": "30s",
         "gridPos": place,
         "targets": [_target(panel, *query, ref) for query, ref in zip(panel.queries, "ABC", strict=False)],
         "fieldConfig": {"defaults": _field(panel), "overrides": []},

@@ -8,11 +8,10 @@ Json = dict[str, Any]
 Query = tuple[str, str]
 """An expression, and how what it returns is called."""
 
-OR_NONE: Final = " or on () vector(0)"
-"""A zero where there is nothing; a plain ``or`` would add it to what there is."""
 CHOSEN: Final = 'classification=~"$classification"'
 CHECKS: Final = "apiserver_validating_admission_policy_check_total"
 OURS: Final = 'policy=~"residency-.*"'
+ENFORCED: Final = 'mode="Enforce"'
 RUNNING: Final = 'outcome!~"Waiting|Unplaceable|Intruder"'
 PLACE: Final = "country, provider, controlled_from, deployment_model"
 NONE_IS_GOOD: Final = ((None, "green"), (1, "red"))
@@ -47,14 +46,19 @@ class Panel:
         return self.kind != "timeseries"
 
 
+def _or_none(label: str) -> str:
+    """A zero with a name where there is nothing; a plain ``or`` would add it to what there is."""
+    return f' or on () label_replace(vector(0), "{label}", "none", "", "")'
+
+
 def _number(title: str, expression: str, says: str, **options: Any) -> Panel:
     return Panel(
         title=title, queries=((expression, ""),), says=says, kind="stat", **{"width": 4, "height": 4, **options}
     )
 
 
-def _pods(outcomes: str) -> str:
-    return f'sum(residency_pods{{{CHOSEN}, outcome=~"{outcomes}"}}) or vector(0)'
+def _pods(outcomes: str, mode: str = "Enforce") -> str:
+    return f'sum(residency_pods{{{CHOSEN}, mode=~"{mode}", outcome=~"{outcomes}"}}) or vector(0)'
 
 
 def _located(label: str, title: str) -> Panel:
@@ -70,21 +74,32 @@ def _located(label: str, title: str) -> Panel:
 _OVERVIEW: Final = (
     _number(
         "Pods that comply",
-        f'(sum(residency_pods{{{CHOSEN}, outcome="Compliant"}}) / (sum(residency_pods{{{CHOSEN}, {RUNNING}}}) > 0))'
+        f'(sum(residency_pods{{{CHOSEN}, {ENFORCED}, outcome="Compliant"}})'
+        f" / (sum(residency_pods{{{CHOSEN}, {ENFORCED}, {RUNNING}}}) > 0))"
         " or vector(1)",
-        "Of the classified pods that run, those that run where they may and are kept there, in every mode.",
+        "Of the pods that run where their classification is enforced, those that are compliant.",
         unit="percentunit",
         steps=((None, "red"), (0.95, "orange"), (1, "green")),
     ),
-    _number("Misplaced", _pods("Misplaced"), "Pods on nodes that are not allowed.", steps=NONE_IS_GOOD),
+    _number(
+        "Misplaced",
+        _pods("Misplaced"),
+        "Pods on nodes that are not allowed, where that is enforced.",
+        steps=NONE_IS_GOOD,
+    ),
     _number(
         "Unknown or not located",
         _pods("Unknown|NotLocated"),
-        "Pods on nodes of which too little is known, or that are virtual or not there.",
+        "Pods on nodes of which too little is known, or that are virtual or not there, where it is enforced.",
         steps=NONE_IS_BETTER,
     ),
-    _number("Unpinned", _pods("Unpinned"), "Pods that nothing keeps where they are.", steps=NONE_IS_BETTER),
-    _number("Unplaceable", _pods("Unplaceable"), "Pods for which there is no node.", steps=NONE_IS_BETTER),
+    _number(
+        "Unpinned",
+        _pods("Unpinned"),
+        "Pods that nothing keeps where they are, where it is enforced.",
+        steps=NONE_IS_BETTER,
+    ),
+    _number("Unplaceable", _pods("Unplaceable", mode=".*"), "Pods for which there is no node.", steps=NONE_IS_BETTER),
     _number(
         "Intruders",
         'sum(residency_pods{outcome="Intruder"}) or vector(0)',
@@ -162,13 +177,13 @@ _CLASSIFICATIONS: Final = (
     ),
     Panel(
         title="Findings",
-        queries=((f"sum by (state) (residency_findings{{{CHOSEN}}})" + OR_NONE, "{{state}}"),),
+        queries=((f"sum by (state) (residency_findings{{{CHOSEN}}})" + _or_none("state"), "{{state}}"),),
         says="Deviations by where they are in their life.",
         width=8,
     ),
     Panel(
         title="Volumes by outcome",
-        queries=((f"sum by (outcome) (residency_volumes{{{CHOSEN}}})" + OR_NONE, "{{outcome}}"),),
+        queries=((f"sum by (outcome) (residency_volumes{{{CHOSEN}}})" + _or_none("outcome"), "{{outcome}}"),),
         says="Volumes of classified namespaces, judged by where they are.",
     ),
     Panel(
@@ -176,7 +191,7 @@ _CLASSIFICATIONS: Final = (
         queries=(
             (
                 f"sum by (classification, result) (increase(residency_evictions_total{{{CHOSEN}}}[$__rate_interval]))"
-                + OR_NONE,
+                + _or_none("classification"),
                 "{{classification}} {{result}}",
             ),
         ),
@@ -239,12 +254,12 @@ _ADMISSION: Final = (
         title="What lower modes would refuse",
         queries=(
             (
-                f'sum by (policy) (increase({CHECKS}{{{OURS}, enforcement_action=~"warn|audit"}}[$__rate_interval]))'
-                + OR_NONE,
+                f'sum by (policy) (increase({CHECKS}{{{OURS}, enforcement_action="audit"}}[$__rate_interval]))'
+                + _or_none("policy"),
                 "{{policy}}",
             ),
         ),
-        says="What classifications in mode Warn or Audit told of.",
+        says="What classifications in mode Warn or Audit noted in the audit log.",
     ),
     Panel(
         title="What a pod waits for the policies, 99th percentile",
@@ -263,12 +278,12 @@ _ADMISSION: Final = (
         queries=(
             (
                 f'sum by (policy, error_type) (increase({CHECKS}{{{OURS}, error_type=~"compile_error|out_of_budget"}}'
-                "[$__rate_interval]))" + OR_NONE,
+                "[$__rate_interval]))" + _or_none("policy"),
                 "{{policy}} {{error_type}}",
             ),
             (
                 "sum by (policy, error_type) (increase(apiserver_mutating_admission_policy_check_total"
-                f'{{{OURS}, error_type!="no_error"}}[$__rate_interval]))' + OR_NONE,
+                f'{{{OURS}, error_type!="no_error"}}[$__rate_interval]))' + _or_none("policy"),
                 "{{policy}} {{error_type}}",
             ),
         ),
@@ -279,7 +294,9 @@ _ADMISSION: Final = (
 _CONTROLLER: Final = (
     Panel(
         title="Policies restored",
-        queries=(("sum by (policy, cause) (residency_policy_repairs_total)" + OR_NONE, "{{policy}} {{cause}}"),),
+        queries=(
+            ("sum by (policy, cause) (residency_policy_repairs_total)" + _or_none("policy"), "{{policy}} {{cause}}"),
+        ),
         says="Policies and bindings that somebody edited or deleted, since the controller began.",
         width=8,
     ),
@@ -300,7 +317,7 @@ _CONTROLLER: Final = (
         title="Failed steps",
         queries=(
             (
-                "sum by (step) (increase(residency_reconcile_errors_total[$__rate_interval]))" + OR_NONE,
+                "sum by (step) (increase(residency_reconcile_errors_total[$__rate_interval]))" + _or_none("step"),
                 "{{step}}",
             ),
         ),
@@ -311,7 +328,8 @@ _CONTROLLER: Final = (
         title="Watches that ended",
         queries=(
             (
-                "sum by (resource, cause) (increase(residency_audit_watches_lost_total[$__rate_interval]))" + OR_NONE,
+                "sum by (resource, cause) (increase(residency_audit_watches_lost_total[$__rate_interval]))"
+                + _or_none("resource"),
                 "{{resource}} {{cause}}",
             ),
         ),

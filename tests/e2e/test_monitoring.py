@@ -95,6 +95,7 @@ def inhabit(installed: Installation) -> None:
         create(installed, "of-de", f"moved-{number}", nodeSelector={hostname: FRANKFURT})
         create(installed, "of-de", f"fine-{number}", nodeSelector={hostname: "eu-private-1"})
     create(installed, "of-de-soon", "elsewhere", nodeSelector={POOL_LABEL: "us-amsterdam"})
+    create(installed, "of-de-soon", "warned", nodeName="plain-0")
     create(installed, "of-fr", "waits")
     create(installed, "plain", "intruder", nodeName="odc-noord-0")
     assert not create(installed, "of-de", "refused", nodeName="plain-0")
@@ -177,23 +178,26 @@ def test_panels_show_what_is_so(prometheus: Prometheus) -> None:
         found = prometheus.query(as_grafana_asks(said[title]))
         return {tuple(sorted(one["metric"].values())): float(one["value"][1]) for one in found}
 
-    assert shown("Misplaced") == {(): 3}
-    assert shown("Pods that comply") == {(): pytest.approx(2 / 5)}
+    assert shown("Misplaced") == {(): 2}
+    assert shown("Pods that comply") == {(): 0.5}
     assert shown("Intruders") == {(): 1}
     assert shown("No eligible node") == {(): 1}
     assert shown("Guard") == shown("Audit") == {(): 1}
-    assert shown("By country") == {("DE",): 2, ("NL",): 1, ("US",): 2}
-    assert shown("By controlling jurisdiction") == {("DE",): 4, ("US",): 1}
+    assert shown("By country") == {("DE",): 2, ("NL",): 1, ("US",): 2, ("(unknown)",): 1}
+    assert shown("By controlling jurisdiction") == {("DE",): 4, ("US",): 1, ("(unknown)",): 1}
     assert shown("Pods that deviate, by namespace") == {
         ("Misplaced", "de", "of-de"): 2,
         ("Misplaced", "de-soon", "of-de-soon"): 1,
+        ("Unknown", "de-soon", "of-de-soon"): 1,
         ("Unplaceable", "fr", "of-fr"): 1,
         ("(none)", "Intruder", "plain"): 1,
     }
     assert shown("Nodes")[("(unknown)", "(unknown)", "(unknown)", "(unknown)", "false")] == 2
     assert EU_PRIVATE.nodes == 3
     assert shown("Nodes")[("DE", "US", "false", "private-external", "rheincloud")] == 1
+    assert shown("Findings") == {("none",): 0}
     assert shown("Refused")[("residency-guard-pods",)] > 0
+    assert shown("What lower modes would refuse") == {("residency-warn-pods",): 0}
     assert shown("What a pod waits for the policies, 99th percentile")[("residency-place-pods",)] > 0
 
 
