@@ -195,7 +195,7 @@ _CLASSIFICATIONS: Final = (
                 "{{classification}} {{result}}",
             ),
         ),
-        says="Pods that were evicted, or were not, because a classification says runningPods: Evict.",
+        says="What came of looking at misplaced pods that might be evicted, where a classification asks for that.",
     ),
 )
 

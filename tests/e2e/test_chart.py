@@ -86,12 +86,16 @@ def test_helm_lint_has_nothing_to_say(cluster: ControlPlane) -> None:
     assert "0 chart(s) failed" in cluster.helm("lint", "--strict", CHART)
 
 
-def test_a_package_carries_the_custom_resource(cluster: ControlPlane, tmp_path: Path) -> None:
+def test_a_package_carries_the_custom_resource_the_rules_and_the_dashboard(
+    cluster: ControlPlane, tmp_path: Path
+) -> None:
     cluster.helm("package", CHART, "--destination", str(tmp_path))
     (package,) = tmp_path.glob("residency-*.tgz")
     with tarfile.open(package) as archive:
-        packed = {Path(name).name for name in archive.getnames() if "/files/crds/" in name}
+        names = archive.getnames()
+        packed = {Path(name).name for name in names if "/files/crds/" in name}
     assert packed == {path.name for path in (ROOT / "crds").glob("*.yaml")} != set()
+    assert {"residency/files/rules/residency.yaml", "residency/files/dashboards/residency.json"} <= set(names)
 
 
 def test_the_custom_resource_is_rendered_as_it_is_and_kept_at_uninstall(rendered: list[Manifest]) -> None:
