@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries cluster test test-unit test-e2e test-deep lint lint-python lint-chart format demo bench lock clean
+.PHONY: help venv binaries cluster test test-unit test-e2e test-deep lint lint-python lint-chart format dashboard demo bench lock clean
 
 help: ## List what there is to make
 	@printf 'Residency: keeps classified workloads on nodes that may hold their data.\n\n'
@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.txt
 	@touch $@
 	@printf 'Dependencies are in place.\n'
 
-binaries: $(STAMP) ## Build or find the control plane's programs (the first build takes about 10 minutes)
+binaries: $(STAMP) ## Build or find the control plane's programs and Prometheus (the first build takes about 12 minutes)
 	@$(PY) -m controlplane build
 
 cluster: $(STAMP) ## Run a real control plane with simulated nodes until Ctrl-C
@@ -69,6 +69,9 @@ lint-chart: $(STAMP)
 format: $(STAMP) ## Bring the code into the project's format
 	@$(PY) -m ruff check --fix-only --quiet
 	@$(PY) -m ruff format
+
+dashboard: $(STAMP) ## Write the chart's Grafana dashboard anew from tests/dashboard
+	@$(PY) -m dashboard
 
 demo: $(STAMP) ## Show it on a real control plane; KEEP=1 leaves the cluster up
 	@KEEP='$(KEEP)' $(PY) -m demo

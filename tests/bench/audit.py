@@ -27,6 +27,7 @@ from residency.controller.observed import Namespace, Namespaces, Node, Nodes, Po
 from residency.core.workload import Term
 from residency.reporting.audit import AuditCollector, Audited
 from residency.reporting.metrics import Metrics
+from residency.reporting.spread import SpreadCollector
 
 Json = dict[str, Any]
 
@@ -224,6 +225,7 @@ def _scrape(picture: Picture) -> float:
 
     metrics = Metrics()
     metrics.add(AuditCollector(Shown()))
+    metrics.add(SpreadCollector(Shown(), namespaces=True))
     return _cpu(metrics.exposition)
 
 

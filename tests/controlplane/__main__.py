@@ -68,7 +68,7 @@ def _become(program: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _build() -> int:
-    for name, path in build.ensure().items():
+    for name, path in build.ensure(names=build.EVERYTHING).items():
         print(f"{name:<24} {path}")
     return 0
 

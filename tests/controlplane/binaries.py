@@ -59,6 +59,13 @@ TOOLS: Final = (
 )
 
 
+# What is asked of the chart's rules and its dashboard; from a module of its own, and no part of a control plane.
+MONITORING: Final = (
+    Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", ("--version",), (3, 5, 0), (4, 0, 0), 80),
+    Tool("prometheus", "github.com/prometheus/prometheus/cmd/prometheus", ("--version",), (3, 5, 0), (4, 0, 0), 56),
+)
+
+
 def find(tools: Iterable[Tool], environment: Mapping[str, str], report: Report) -> dict[str, Path]:
     """The programs of which a fitting version lies in ``KUBEBUILDER_ASSETS`` or on ``PATH``.
 

@@ -31,6 +31,11 @@ POLICIES: Final = (
     *((kind, name) for kind in VALIDATING for name in GUARDS),
 )
 
+OPERATOR: Final = ("--api-versions", "monitoring.coreos.com/v1")
+NO_OPERATOR: Final = (
+    "this cluster does not serve monitoring.coreos.com/v1; install the Prometheus Operator's CRDs first"
+)
+
 Manifest = dict[str, Any]
 
 
@@ -82,12 +87,16 @@ def test_helm_lint_has_nothing_to_say(cluster: ControlPlane) -> None:
     assert "0 chart(s) failed" in cluster.helm("lint", "--strict", CHART)
 
 
-def test_a_package_carries_the_custom_resource(cluster: ControlPlane, tmp_path: Path) -> None:
+def test_a_package_carries_the_custom_resource_the_rules_and_the_dashboard(
+    cluster: ControlPlane, tmp_path: Path
+) -> None:
     cluster.helm("package", CHART, "--destination", str(tmp_path))
     (package,) = tmp_path.glob("residency-*.tgz")
     with tarfile.open(package) as archive:
-        packed = {Path(name).name for name in archive.getnames() if "/files/crds/" in name}
+        names = archive.getnames()
+        packed = {Path(name).name for name in names if "/files/crds/" in name}
     assert packed == {path.name for path in (ROOT / "crds").glob("*.yaml")} != set()
+    assert {"residency/files/rules/residency.yaml", "residency/files/dashboards/residency.json"} <= set(names)
 
 
 def test_the_custom_resources_are_rendered_as_they_are_and_kept_at_uninstall(rendered: list[Manifest]) -> None:
@@ -121,6 +130,8 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "canaryNamespace": "canary",
         "schedulers": "{system:kube-scheduler,volcano}",
         "excludedNamespaces": "{cilium,rook}",
+        "metrics.series": "1500",
+        "metrics.namespaceDetail": "true",
         "defaultClassification.name": "nl-bio",
         "defaultClassification.excludeSelectors": r"{team in (ci\, sandbox)\,!tenant,legacy=}",
     }
@@ -135,6 +146,8 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "--findings-days=30",
         "--findings-stored=500",
         "--reinvocation-policy=IfNeeded",
+        "--metrics-series=1500",
+        "--metrics-namespace-detail",
         "--scheduler=system:kube-scheduler",
         "--scheduler=volcano",
         "--exclude-namespace=cilium",
@@ -172,6 +185,75 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
     assert {name: pod[name] for name in values} == values
 
 
+def test_nothing_of_monitoring_is_there_unless_asked_for(rendered: list[Manifest]) -> None:
+    assert {m["kind"] for m in rendered} & {"ServiceMonitor", "PrometheusRule", "ConfigMap"} == set()
+
+
+def test_a_service_monitor_selects_the_service_of_the_controller(cluster: ControlPlane) -> None:
+    labels = "monitoring.serviceMonitor.labels.release=prometheus"
+    manifests = render(cluster, *OPERATOR, "--set", f"monitoring.serviceMonitor.enabled=true,{labels}")
+    (monitor,), (service,) = of_kind(manifests, "ServiceMonitor"), of_kind(manifests, "Service")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
+    assert service["spec"]["ports"][0]["name"] == "http"
+
+
+def test_a_service_monitor_without_the_service_is_refused(cluster: ControlPlane) -> None:
+    settings = "monitoring.serviceMonitor.enabled=true,metrics.service.enabled=false"
+    said = cluster.helm("template", "residency", CHART, *OPERATOR, "--set", settings, check=False)
+    assert "set metrics.service.enabled=true" in said
+
+
+def alerts(manifests: list[Manifest]) -> dict[str, Manifest]:
+    (rule,) = of_kind(manifests, "PrometheusRule")
+    return {alert["alert"]: alert for group in rule["spec"]["groups"] for alert in group["rules"]}
+
+
+def test_the_rules_are_those_of_the_file_and_point_to_the_runbook(cluster: ControlPlane) -> None:
+    base = "https://git.example/residency/"
+    settings = f"monitoring.rules.enabled=true,monitoring.rules.runbookBaseUrl={base}"
+    shipped = alerts(render(cluster, *OPERATOR, "--set", settings))
+    file = yaml.safe_load((Path(CHART) / "files" / "rules" / "residency.yaml").read_text())
+    expected = {alert["alert"]: alert for group in file["groups"] for alert in group["rules"]}
+    for alert in expected.values():
+        alert["annotations"]["runbook_url"] = base + alert["annotations"]["runbook_url"]
+    assert shipped == expected
+
+
+def test_single_alerts_can_be_left_out_and_changed(cluster: ControlPlane) -> None:
+    rules = {
+        "enabled": True,
+        "labels": {"role": "alert-rules"},
+        "alertLabels": {"team": "platform"},
+        "disabled": ["ResidencyNodesUnknown"],
+        "overrides": {"ResidencyPodsUnpinned": {"for": "4h", "severity": "info"}},
+    }
+    manifests = render(cluster, *OPERATOR, "--set-json", f"monitoring.rules={json.dumps(rules)}")
+    shipped = alerts(manifests)
+    assert of_kind(manifests, "PrometheusRule")[0]["metadata"]["labels"]["role"] == "alert-rules"
+    assert "ResidencyNodesUnknown" not in shipped
+    assert shipped["ResidencyPodsUnpinned"]["for"] == "4h"
+    assert shipped["ResidencyPodsUnpinned"]["labels"] == {"severity": "info", "team": "platform"}
+    assert shipped["ResidencyPodsMisplaced"]["labels"] == {"severity": "critical", "team": "platform"}
+
+
+@pytest.mark.parametrize("setting", ["disabled={ResidencyPods}", "overrides.ResidencyPods.for=1m"])
+def test_an_alert_that_there_is_not_is_refused(cluster: ControlPlane, setting: str) -> None:
+    settings = f"monitoring.rules.enabled=true,monitoring.rules.{setting}"
+    said = cluster.helm("template", "residency", CHART, *OPERATOR, "--set", settings, check=False)
+    assert 'monitoring.rules: there is no alert "ResidencyPods"; there are ResidencyPodsMisplaced, ' in said
+
+
+def test_the_dashboard_is_the_file_under_the_label_that_sidecars_look_for(cluster: ControlPlane) -> None:
+    annotation = "monitoring.dashboard.annotations.grafana_folder=Platform"
+    manifests = render(cluster, "--set", f"monitoring.dashboard.enabled=true,{annotation}")
+    (shipped,) = of_kind(manifests, "ConfigMap")
+    assert shipped["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert shipped["metadata"]["annotations"] == {"grafana_folder": "Platform"}
+    assert shipped["data"]["residency.json"] == (Path(CHART) / "files" / "dashboards" / "residency.json").read_text()
+
+
 # What it refuses
 
 
@@ -196,6 +278,11 @@ def test_the_pod_may_be_placed_by_the_platform_team(cluster: ControlPlane) -> No
         ("replicaCount=3", "additional properties 'replicaCount' not allowed"),
         ("image.name=x", "'/image': additional properties 'name' not allowed"),
         ("metrics.enabled=true", "'/metrics': additional properties 'enabled' not allowed"),
+        ("metrics.series=100", "'/metrics/series': minimum: got 100, want 200"),
+        ("monitoring.serviceMonitor.interval=soon", "'/monitoring/serviceMonitor/interval': 'soon' does not match"),
+        ("monitoring.rules.runbookBaseUrl=x", "'/monitoring/rules/runbookBaseUrl': 'x' does not match pattern"),
+        ("monitoring.serviceMonitor.enabled=true", f"monitoring.serviceMonitor.enabled: {NO_OPERATOR}"),
+        ("monitoring.rules.enabled=true", f"monitoring.rules.enabled: {NO_OPERATOR}"),
         ("canaryNamespace=kube-system", 'canaryNamespace: "kube-system" is in use for something else; name'),
         (
             f"canaryNamespace={NAMESPACE}",

@@ -51,6 +51,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["controller", "--namespace", "x", "--default-classification", "a" * 64], "such as nl-depv"),
         (["controller", "--namespace", "x", "--default-classification", "residency-canary"], "'residency-canary' is"),
         (["controller", "--namespace", "x", "--default-exclude-selector", "team ci"], "'team ci' is none of key, !key"),
+        (["controller", "--namespace", "x", "--metrics-series", "10"], "'10' is not a number of series from 200 to"),
         (["controller", "--namespace", "x", "--unknown"], "--unknown"),
     ],
 )

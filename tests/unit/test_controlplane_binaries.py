@@ -5,12 +5,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from controlplane import binaries, build
-from controlplane.binaries import TOOLS, Tool, Version
+from controlplane.binaries import MONITORING, TOOLS, Tool, Version
 from controlplane.errors import ControlPlaneError
 
 TOOL = {tool.name: tool for tool in TOOLS}
@@ -31,6 +32,7 @@ def program(folder: Path, name: str, says: str) -> Path:
         ("etcd Version: 3.7.0\nGit SHA: 0f1e2d3\nGo Version: go1.26.8", (3, 7, 0)),
         ("Client Version: v1.37.2\nKustomize Version: v5.8.1", (1, 37, 2)),
         ("kwok version v0.8.0 go1.26.8 (linux/amd64)", (0, 8, 0)),
+        ("promtool, version 3.16.0 (branch: , revision: unknown)\n  go version: go1.26.8", (3, 16, 0)),
         ("v4.3", (4, 3, 0)),
         ("v4.3.1+g1234567", (4, 3, 1)),
         ("1.26.8", (1, 26, 8)),
@@ -114,13 +116,16 @@ def test_the_cache_follows_the_convention_for_caches(monkeypatch: pytest.MonkeyP
     assert build.cache_folder().is_relative_to(tmp_path / "home" / ".cache" / "residency")
 
 
-def test_other_sources_are_kept_apart_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_sources_are_kept_apart_in_the_cache(tmp_path: Path) -> None:
     before = build.cache_key()
     (tmp_path / "go.mod").write_text("module other\n\ngo 1.26.0\n")
     (tmp_path / "go.sum").write_text("")
-    monkeypatch.setattr(build, "MODULE", tmp_path)
+    assert build.cache_key(replace(build.CONTROL_PLANE, folder=tmp_path)) != before
 
-    assert build.cache_key() != before
+
+def test_prometheus_is_kept_apart_from_the_control_plane_so_that_neither_is_built_for_the_other() -> None:
+    assert build.cache_folder(build.PROMETHEUS) != build.cache_folder(build.CONTROL_PLANE)
+    assert not {tool.name for tool in MONITORING} & set(build.ALL)
 
 
 def test_no_go_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -148,7 +153,7 @@ def test_a_newer_go_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def test_progress_is_told_with_an_estimate_that_learns() -> None:
     lines: list[str] = []
     progress = build.Progress([TOOL["etcd"], TOOL["helm"]], lines.append, cores=4)
-    progress.announce(Path("cache"))
+    progress.announce(Path("cache"), gigabytes=6)
     for tool in (TOOL["etcd"], TOOL["helm"]):
         with progress.building(tool):
             pass
@@ -230,7 +235,7 @@ def test_a_build_of_the_wrong_version_does_not_enter_the_cache(monkeypatch: pyte
     monkeypatch.setenv("COUNT", str(tmp_path / "count"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     impossible = Tool("kwok", TOOL["kwok"].package, ("--version",), (0, 9, 0), (1, 0, 0), 1)
-    monkeypatch.setattr(build, "TOOLS", (impossible,))
+    monkeypatch.setattr(build, "MODULES", (replace(build.CONTROL_PLANE, tools=(impossible,)),))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     with pytest.raises(ControlPlaneError, match=r"kwok was built, but it is version 0\.8\.0"):

@@ -44,6 +44,7 @@ def test_every_metric_is_described() -> None:
     ours = [f for f in families if f.name.startswith("residency_") and not f.name.endswith("_created")]
     shown = {family.name + ("_total" if family.type == "counter" else "") for family in ours}
     of_pictures = {"residency_pods", "residency_eligible_nodes", "residency_volumes"}
+    of_pictures |= {"residency_located_pods", "residency_nodes", "residency_namespace_pods"}
     described = re.findall(r"^\| `(residency_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
     assert sorted(described) == sorted(shown | of_pictures)
 

@@ -14,7 +14,7 @@ from residency.audit import picture as module
 from residency.audit.picture import Eligible, Picture
 from residency.audit.shapes import PodShapes
 from residency.audit.tally import PodKey
-from residency.core.audit import Judged, NodeView, judge_bound, judge_running, satisfies
+from residency.core.audit import Judged, NodeView, believed, judge_bound, judge_running, satisfies
 from residency.core.catalogue import restore
 from residency.core.judge import Catalogue, NamespaceLabels, asks
 from residency.core.placement import ANYWHERE, Placement
@@ -63,7 +63,9 @@ class World:
 
 def shown(picture: Picture) -> tuple[Any, ...]:
     deviating = sorted((c, pod, j.outcome, j.mode or "", j.why) for c, pod, j in picture.tally.all_deviating())
-    return dict(picture.counts), deviating, dict(picture.eligible)
+    namespaces = {(name, line): n for name, lines in picture.spread.namespaces.items() for line, n in lines.items()}
+    located = dict(picture.spread.located(picture.nodes))
+    return dict(picture.counts), deviating, dict(picture.eligible), namespaces, located
 
 
 def expected(world: World) -> tuple[Any, ...]:
@@ -82,7 +84,29 @@ def expected(world: World) -> tuple[Any, ...]:
     for name, classification in world.catalogue.items():
         fits = [node for node in world.nodes.values() if satisfies(node, classification.placement)]
         eligible[name] = Eligible(len(fits), sum(node.usable for node in fits))
-    return dict(counts), sorted((c, pod, *rest) for (c, pod), rest in wrong.items()), eligible
+    deviating = sorted((c, pod, *rest) for (c, pod), rest in wrong.items())
+    return dict(counts), deviating, eligible, _by_namespace(judged), _located(world, judged)
+
+
+def _by_namespace(judged: Mapping[PodKey, Iterable[Judged]]) -> Mapping[Any, int]:
+    return Counter(
+        (pod[0], (j.classification, "" if j.mode is None else str(j.mode), j.outcome))
+        for pod, some in judged.items()
+        for j in some
+    )
+
+
+def _located(world: World, judged: Mapping[PodKey, Iterable[Judged]]) -> Mapping[Any, int]:
+    """Where the nodes of classified pods are, fact by fact."""
+    facts = (Fact.COUNTRY, Fact.PROVIDER, Fact.CONTROLLED_FROM, Fact.DEPLOYMENT_MODEL)
+    counts = Counter[Any]()
+    for pod, some in judged.items():
+        node = world.nodes.get(world.pods[pod].node_name)
+        known = believed(node.labels) if node is not None and not node.virtual else {}
+        place = tuple(known.get(fact.value, "(unknown)") for fact in facts)
+        names = [j.classification for j in some if j.outcome is not Outcome.INTRUDER]
+        counts.update((name, place) for name in names if world.pods[pod].node_name)
+    return counts
 
 
 class Both:
@@ -160,6 +184,8 @@ _FACTS = st.fixed_dictionaries(
     optional={
         COUNTRY: st.sampled_from(["NL", "DE", "US"]),
         MODEL: st.sampled_from(["government", "public"]),
+        # No classification asks for it, so that judgements stay the same where it changes.
+        Fact.PROVIDER.value: st.sampled_from(["one", "two"]),
         Fact.SUBDIVISION.value: st.sampled_from(["NL-NH"]),
         REGION: st.sampled_from(["nl-groningen", "eu-west-1"]),
         "type": st.just("virtual-kubelet"),

@@ -81,3 +81,11 @@ A test holds the two together.
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{/* Say at once, and in words, what the API server would say of an unknown kind. Takes the context and the value's name. */}}
+{{- define "residency.needsPrometheusOperator" -}}
+{{- $context := index . 0 -}}
+{{- if not ($context.Capabilities.APIVersions.Has "monitoring.coreos.com/v1") -}}
+{{- fail (printf "%s: this cluster does not serve monitoring.coreos.com/v1; install the Prometheus Operator's CRDs first, or, where you render without a cluster, add --api-versions monitoring.coreos.com/v1" (index . 1)) -}}
+{{- end -}}
+{{- end }}

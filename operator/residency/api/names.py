@@ -179,6 +179,10 @@ class EvictionState(StrEnum):
 # In metrics, where a classification's name would stand. No classification can have these names.
 NO_CLASSIFICATION: Final = "(none)"
 NOT_IN_FORCE: Final = "(unknown)"
+# In metrics, where a fact's value would stand; no label can have this value.
+MISSING: Final = "(unknown)"
+# In metrics, where a name would stand of what shares one series with others.
+OTHER: Final = "(other)"
 
 
 class Code(StrEnum):

@@ -17,6 +17,7 @@ from residency.api.names import ClassificationName
 from residency.audit.causes import CatalogueChanged, NamespaceChanged, NodeChanged, PodGone, PodSeen
 from residency.audit.searches import Kind, Searches
 from residency.audit.shapes import NodeShape, NodeShapes, PodShape
+from residency.audit.spread import Spread
 from residency.audit.tally import Line, PodKey, Tally
 from residency.core.audit import Judged, NodeView, judge_bound, judge_waiting, satisfies
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, asked_keys, asks
@@ -73,6 +74,7 @@ class Picture:
         self._searches = Searches(self._views, self._catalogue)
         self._kept: dict[_Said, tuple[Judged, ...]] = {}
         self._tally = Tally()
+        self._spread = Spread()
         self._eligible: Mapping[ClassificationName, Eligible] | None = None
 
     # What it shows
@@ -93,6 +95,16 @@ class Picture:
         return "" if kept is None else kept.node
 
     @property
+    def spread(self) -> Spread:
+        """Where they are."""
+        return self._spread
+
+    @property
+    def nodes(self) -> Mapping[str, NodeView]:
+        """The nodes by name."""
+        return self._views
+
+    @property
     def catalogue(self) -> Catalogue:
         """The classifications that it judges by."""
         return self._catalogue
@@ -103,11 +115,6 @@ class Picture:
         if self._eligible is None:
             self._eligible = self._count_eligible()
         return self._eligible
-
-    @property
-    def nodes(self) -> Mapping[str, NodeView]:
-        """The nodes, by name."""
-        return self._views
 
     @property
     def waiting(self) -> Collection[PodKey]:
@@ -197,6 +204,7 @@ class Picture:
     def _link(self, key: PodKey, pod: _Kept) -> None:
         for index, word in self._indexes(key, pod):
             index.setdefault(word, set()).add(key)
+        self._spread.add(key, pod.node, pod.judged)
 
     def _unlink(self, key: PodKey, pod: _Kept) -> None:
         for index, word in self._indexes(key, pod):
@@ -204,6 +212,7 @@ class Picture:
             together.discard(key)
             if not together:
                 del index[word]
+        self._spread.remove(key, pod.node, pod.judged)
 
     def _indexes(self, key: PodKey, pod: _Kept) -> Iterable[tuple[dict[str, set[PodKey]], str]]:
         yield self._in_namespace, key[0]
@@ -243,6 +252,8 @@ class Picture:
         if judged != pod.judged:
             self._tally.remove(key, pod.judged)
             self._tally.add(key, judged)
+            self._spread.remove(key, pod.node, pod.judged)
+            self._spread.add(key, pod.node, judged)
         pod.judged = judged
 
     def _judge_bound(self, pod: _Kept, says: NamespaceLabels) -> tuple[Judged, ...]:

@@ -36,7 +36,7 @@ class Tally:
     def add(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
         """Count what was judged of a pod."""
         for one in judged:
-            self._counts[_line(one)] += 1
+            self._counts[line_of(one)] += 1
             if one.outcome not in _FINE:
                 self._changed[pod] = self.change
                 self._deviating.setdefault(one.classification, {})[pod] = one
@@ -44,7 +44,7 @@ class Tally:
     def remove(self, pod: PodKey, judged: tuple[Judged, ...]) -> None:
         """Take it out again."""
         for one in judged:
-            line = _line(one)
+            line = line_of(one)
             self._counts[line] -= 1
             if not self._counts[line]:
                 del self._counts[line]
@@ -87,5 +87,6 @@ class Tally:
         return nsmallest(most, self.deviating(classification).items(), key=lambda item: item[0])
 
 
-def _line(judged: Judged) -> Line:
+def line_of(judged: Judged) -> Line:
+    """The line on which it is counted."""
     return judged.classification, "" if judged.mode is None else str(judged.mode), judged.outcome

@@ -13,6 +13,7 @@ from residency.cli.arguments import add_settings, settings
 from residency.cluster.errors import ConfigurationError
 from residency.controller import running
 from residency.controller.findings import Keeping
+from residency.reporting.bounds import FEWEST_SERIES, MOST_SERIES, SERIES
 from residency.reporting.logs import set_up
 
 if TYPE_CHECKING:
@@ -77,6 +78,18 @@ def add_to(commands: "Commands") -> None:
         "Service kubernetes publishes",
     )
     add(
+        "--metrics-series",
+        type=_series,
+        default=str(SERIES),
+        metavar="N",
+        help="show about so many series at most; what does not fit is added up as (other); default: %(default)s",
+    )
+    add(
+        "--metrics-namespace-detail",
+        action="store_true",
+        help="show also how many pods of which outcome there are in every namespace, however many series that makes",
+    )
+    add(
         "--identity",
         type=_identity,
         default=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -99,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
                 lease_seconds=options.lease_seconds,
                 api_servers=tuple(options.api_servers),
                 findings=Keeping(days=options.findings_days, most=options.findings_stored),
+                series=options.metrics_series,
+                namespace_detail=options.metrics_namespace_detail,
             )
         )
     except ConfigurationError as error:
@@ -120,6 +135,7 @@ def _number(what: str, least: int, most: int) -> Callable[[str], int]:
 _seconds = _number("seconds", 2, 86400)
 _days = _number("days", 1, 365)
 _objects = _number("objects", 10, 10000)
+_series = _number("series", FEWEST_SERIES, MOST_SERIES)
 
 
 def _address(text: str) -> tuple[str, int]:

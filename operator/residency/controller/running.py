@@ -22,8 +22,10 @@ from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
 from residency.reporting.audit import AuditCollector
+from residency.reporting.bounds import SERIES
 from residency.reporting.findings import FindingsCollector
 from residency.reporting.metrics import Metrics
+from residency.reporting.spread import SpreadCollector
 from residency.reporting.volumes import VolumeCollector
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,10 @@ class Options:
     lease_seconds: int
     api_servers: Sequence[str] = ()
     findings: Keeping = field(default_factory=Keeping)
+    series: int = SERIES
+    """How many series there may be of the metrics that grow with the catalogue or the cluster."""
+    namespace_detail: bool = False
+    """Whether metrics show every namespace."""
 
 
 class Controller:
@@ -65,7 +71,7 @@ class Controller:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._metrics = Metrics()
+        self._metrics = Metrics(options.series)
         self._progress = Progress()
         self._leading = False
         self._server = Server(options.http_host, options.http_port, self, self._metrics)
@@ -135,11 +141,13 @@ class Controller:
         settings = self._options.settings
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
-        self._metrics.add(AuditCollector(audit))
-        self._metrics.add(VolumeCollector(audit))
+        self._metrics.add(AuditCollector(audit, series=self._options.series))
+        detail = self._options.namespace_detail
+        self._metrics.add(SpreadCollector(audit, series=self._options.series, namespaces=detail))
+        self._metrics.add(VolumeCollector(audit, series=self._options.series))
         keeper = Keeper(client, audit, settings.own_namespace, self._options.findings, led_until=elector.found)
         audit.listeners.append(keeper)
-        self._metrics.add(FindingsCollector(keeper))
+        self._metrics.add(FindingsCollector(keeper, series=self._options.series))
         evictor = Evictor(client, audit, self._metrics)
         reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)

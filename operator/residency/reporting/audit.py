@@ -13,6 +13,7 @@ from residency.api.names import ClassificationName, Condition, Outcome, Reason
 from residency.audit.picture import Eligible, Picture
 from residency.audit.volumes import VolumePicture
 from residency.cluster.reflector import Cause, Counts
+from residency.reporting.bounds import SERIES, Labels, Share, fit, fit_least, worst_first
 from residency.reporting.status import PODS_SHOWN, Json, Judgement
 from residency.reporting.volumes import NO_VOLUMES, AuditedVolumes
 
@@ -168,8 +169,10 @@ class Audit(Protocol):
 class AuditCollector(Collector):
     """The metrics of an audit: read when they are asked for, so that they are never older than the picture."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, *, series: int = SERIES) -> None:
+        """``series`` is how many there may be of all metrics together."""
         self._audit = audit
+        self._series = series
 
     def collect(self) -> Iterator[Metric]:
         """Read them; without a complete picture nothing is counted."""
@@ -186,8 +189,8 @@ class AuditCollector(Collector):
         yield from self._reflectors()
         picture = self._audit.complete
         if picture is not None:
-            yield _pod_counts(picture)
-            yield _node_counts(picture)
+            yield _pod_counts(picture, Share.PODS.of(self._series))
+            yield _node_counts(picture, Share.ELIGIBLE_NODES.of(self._series))
 
     def _reflectors(self) -> Iterator[Metric]:
         contact = GaugeMetricFamily(
@@ -217,24 +220,25 @@ def _add(family: CounterMetricFamily, resource: str, counts: Mapping[Cause, int]
         family.add_metric([resource, str(cause)], count)
 
 
-def _pod_counts(picture: Picture) -> Metric:
+def _pod_counts(picture: Picture, most: int) -> Metric:
     family = GaugeMetricFamily(
         "residency_pods",
         "Pods by what they are classified as, the mode in which that holds, and what the audit says of them.",
         labels=["classification", "mode", "outcome"],
     )
-    lines = {(str(n), str(c.mode), o): 0 for n, c in picture.catalogue.items() for o in OF_CLASSIFIED}
-    for line, count in sorted((lines | dict(picture.counts)).items()):
+    zeros: dict[Labels, int] = {(n, c.mode, o): 0 for n, c in picture.catalogue.items() for o in OF_CLASSIFIED}
+    for line, count in sorted(fit(zeros | dict(picture.counts), most, worst_first, keep=(1, 2)).items()):
         family.add_metric(list(map(str, line)), count)
     return family
 
 
-def _node_counts(picture: Picture) -> Metric:
+def _node_counts(picture: Picture, most: int) -> Metric:
     family = GaugeMetricFamily(
         "residency_eligible_nodes",
         "Nodes that satisfy a classification, are Ready and not cordoned.",
         labels=["classification"],
     )
-    for name, eligible in sorted(picture.eligible.items()):
-        family.add_metric([name], eligible.usable)
+    usable = {str(name): eligible.usable for name, eligible in picture.eligible.items()}
+    for name, count in sorted(fit_least(usable, most).items()):
+        family.add_metric([name], count)
     return family

@@ -9,9 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from residency.api.names import Mode, Outcome
-from residency.audit.findings import Example, Finding, Subject
+from residency.audit.findings import Example, Finding, State, Subject
 from residency.audit.gaps import Blindness
 from residency.core.messages import one_line
+from residency.reporting.bounds import SERIES, Labels, Share, fit
 from residency.reporting.status import Json
 
 _LONGEST: Final = 1024
@@ -114,8 +115,9 @@ class Kept(Protocol):
 class FindingsCollector(Collector):
     """The metrics of findings."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, *, series: int = SERIES) -> None:
         self._kept = kept
+        self._most = Share.FINDINGS.of(series)
 
     def collect(self) -> Iterator[Metric]:
         """Read them."""
@@ -124,11 +126,12 @@ class FindingsCollector(Collector):
             "Findings by what deviates from which classification in which way, and where in their life they are.",
             labels=["classification", "subject", "outcome", "state"],
         )
-        counts = Counter(
+        counts: Counter[Labels] = Counter(
             (f.classification, str(f.subject), "" if f.outcome is None else str(f.outcome), str(f.state))
             for f in self._kept.current
         )
-        for labels, count in sorted(counts.items()):
+        # What is open stays longest, and all keep what they are.
+        for labels, count in sorted(fit(counts, self._most, _open_first, keep=(1, 2, 3)).items()):
             found.add_metric(labels, count)
         yield found
         yield GaugeMetricFamily(
@@ -142,3 +145,7 @@ class FindingsCollector(Collector):
         for why in Blindness:
             gaps.add_metric([str(why)], self._kept.gaps_seen.get(why, 0))
         yield gaps
+
+
+def _open_first(labels: Labels, count: int) -> tuple[int, int]:
+    return list(State).index(State(labels[3])), -count

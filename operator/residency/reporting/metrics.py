@@ -15,21 +15,29 @@ from prometheus_client import (
     Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from residency import __version__
+from residency.reporting.bounds import SERIES, Labels, Share, fit, largest_first
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+# When a counter began says nothing that the start of the process does not.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
     """The metrics of one controller process."""
 
-    def __init__(self) -> None:
-        """Register everything; a metric without labels is there from the first scrape."""
+    def __init__(self, series: int = SERIES) -> None:
+        """Register everything; a metric without labels is there from the first scrape.
+
+        ``series`` is how many there may be of all metrics together.
+        """
+        self._series = series
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -110,7 +118,8 @@ class Metrics:
     def namespaces(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Set how many namespaces there are by (classification, mode); those not named any more disappear."""
         self._namespaces.clear()
-        for labels, count in counts.items():
+        shown = fit(counts, Share.NAMESPACES.of(self._series), largest_first, keep=(1,))
+        for labels, count in shown.items():
             self._namespaces.labels(*labels).set(count)
 
     def default_classification(self, name: str, *, in_force: bool) -> None:
@@ -120,8 +129,9 @@ class Metrics:
     def waiting(self, pods: Mapping[str, int]) -> None:
         """Set how many pods wait unplaced, by classification; those not named any more disappear."""
         self._waiting.clear()
-        for classification, count in pods.items():
-            self._waiting.labels(classification).set(count)
+        counts: Mapping[Labels, int] = {(classification,): count for classification, count in pods.items()}
+        for labels, count in fit(counts, Share.WAITING_UNPLACED.of(self._series), largest_first).items():
+            self._waiting.labels(*labels).set(count)
 
     def evictions_halted(self, workloads: Mapping[str, int]) -> None:
         """Set how many workloads are halted, by classification; those not named any more disappear."""

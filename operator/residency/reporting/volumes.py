@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from residency.api.names import Outcome, Reason
 from residency.audit.volumes import VolumePicture
+from residency.reporting.bounds import SERIES, Labels, Share, fit, worst_first
 from residency.reporting.status import Json, Judgement, Truth
 
 OF_VOLUMES: Final = (
@@ -100,8 +101,9 @@ class Audit(Protocol):
 class VolumeCollector(Collector):
     """The metric of volumes, never older than the picture."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, *, series: int = SERIES) -> None:
         self._audit = audit
+        self._most = Share.VOLUMES.of(series)
 
     def collect(self) -> Iterator[Metric]:
         """Read it; without a complete picture nothing is counted."""
@@ -114,7 +116,8 @@ class VolumeCollector(Collector):
             "holds, and what the audit says of them.",
             labels=["classification", "mode", "outcome"],
         )
-        lines = {(str(n), str(c.mode), outcome): 0 for n, c in volumes.catalogue.items() for outcome in OF_VOLUMES}
-        for line, count in sorted((lines | dict(volumes.counts)).items()):
+        zeros: dict[Labels, int] = {(n, c.mode, o): 0 for n, c in volumes.catalogue.items() for o in OF_VOLUMES}
+        lines = fit(zeros | dict(volumes.counts), self._most, worst_first, keep=(1, 2))
+        for line, count in sorted(lines.items()):
             family.add_metric(list(map(str, line)), count)
         yield family

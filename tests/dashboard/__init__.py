@@ -1,0 +1,1 @@
+"""The Grafana dashboard of the chart, made from its panels."""
