@@ -1,0 +1,193 @@
+"""A real control plane that is filled with nodes and pods, and grown while it runs."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.catalogues import specification
+from bench.etcd import Entry, Etcd
+from bench.population import (
+    CLASSIFICATIONS,
+    NAMESPACES,
+    Ground,
+    Kind,
+    Pod,
+    Population,
+    Stored,
+    classified_as,
+    country,
+    exchanged,
+    ground,
+    namespace_name,
+    node_manifest,
+    node_name,
+    node_status,
+    originals,
+    originals_of_nodes,
+    pod_manifest,
+    pool,
+    running_status,
+)
+from controlplane import ControlPlane
+from e2e.installation import Controller, Installation, wait_for
+from keepalive import Answer, KeepAlive
+from residency.api.names import CLASSIFICATION, Fact
+
+MERGE: Final = "application/merge-patch+json"
+CAUGHT_UP_SECONDS: Final = 120.0
+
+
+class Refused(Exception):
+    """The API server did not do what the bench needs."""
+
+
+class Cluster:
+    """The chart, its classifications and namespaces, and as many nodes and pods as were asked for so far."""
+
+    def __init__(self, plane: ControlPlane, population: Population, folder: Path) -> None:
+        self.plane, self.population = plane, population
+        self.installation = Installation(plane, folder)
+        self.pods = self.nodes = 0
+        """So many there are."""
+        self._api = KeepAlive(plane.kubeconfig)
+        self._etcd = Etcd(plane.etcd_url)
+        self._stored: dict[tuple[Kind, str], Stored] = {}
+        self._stored_nodes: dict[Ground, tuple[str, bytes]] = {}
+        self._versions = 0
+
+    def __enter__(self) -> Self:
+        self.installation.install()
+        controller = self.installation.controller()
+        names = [f"class-{number:03}" for number in range(CLASSIFICATIONS)]
+        for number, name in enumerate(names):
+            self.installation.classify(name, specification(number))
+        for name in names:
+            self.installation.wait_ready(name)
+        for number in range(NAMESPACES):
+            labels = {CLASSIFICATION: classified_as(number)} if classified_as(number) else {}
+            body = {"metadata": {"name": namespace_name(number), "labels": labels}}
+            self._done(self._api.send("POST", "/api/v1/namespaces", body))
+        self._make_originals()
+        controller.stop()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.installation.close()
+        self._etcd.__exit__(kind, error, trace)
+        self._api.__exit__(kind, error, trace)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What it runs."""
+        return {
+            "kube-apiserver": str(self._api.send("GET", "/version").body["gitVersion"]),
+            "etcd": self._etcd.version,
+        }
+
+    @property
+    def pod_bytes(self) -> int:
+        """The size of a pod as the API server writes it."""
+        pod = next(pod for pod in map(self.population.pod, range(self.pods)) if pod.kind is Kind.APPLICATION)
+        return len(self._api.exchange("GET", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", None)[1])
+
+    # Its life
+
+    def grow(self, pods: int) -> float:
+        """Have so many pods, and the nodes that they are on; return the seconds until the API server shows them."""
+        start = time.monotonic()
+        nodes = self.population.nodes_for(pods)
+        self._etcd.fill(self._node_entry(number) for number in range(self.nodes, nodes))
+        self._etcd.fill(self._pod_entry(number) for number in range(self.pods, pods))
+        self.nodes, self.pods = nodes, pods
+        for plural, count in (("nodes", nodes), ("pods", pods)):
+            wait_for(lambda plural=plural, count=count: self._counted(plural) == count, CAUGHT_UP_SECONDS)  # type: ignore[misc]
+        return time.monotonic() - start
+
+    def start(self) -> Controller:
+        """Start a controller."""
+        return self.installation.controller()
+
+    def relabel(self, on: Ground) -> None:
+        """Make of the first node something else."""
+        body = {"metadata": {"labels": {Fact.COUNTRY.value: country(on) or None}}}
+        self._done(self._api.send("PATCH", f"/api/v1/nodes/{node_name(0)}", body, MERGE))
+
+    def restart(self, number: int) -> None:
+        """Let the containers of a pod be restarted: an event that changes no verdict."""
+        self._versions += 1
+        self._etcd.put(*self._pod_entry(number, self._versions))
+
+    def delete(self, number: int) -> None:
+        """Delete a pod."""
+        self._etcd.delete(self.population.pod(number).key)
+
+    # How it is made
+
+    def _make_originals(self) -> None:
+        for on, number in originals_of_nodes().items():
+            created = self._done(self._api.send("POST", "/api/v1/nodes", node_manifest(number)))
+            path = f"/api/v1/nodes/{node_name(number)}/status?fieldManager=kubelet"
+            self._done(self._api.send("PATCH", path, {"status": node_status(number)}, MERGE))
+            self._stored_nodes[on] = created["metadata"]["uid"], self._etcd.read(_node_key(number))
+        with KeepAlive(self.plane.user_kubeconfig("system:kube-scheduler")) as scheduler:
+            for pod in originals():
+                self._make(pod, scheduler)
+        for number in originals_of_nodes().values():
+            self._etcd.delete(_node_key(number))
+
+    def _make(self, pod: Pod, scheduler: KeepAlive) -> None:
+        """Make a pod as Kubernetes does, keep what is stored of it before it is bound and when it runs, delete it."""
+        pods = f"/api/v1/namespaces/{pod.namespace}/pods"
+        created = self._done(self._api.send("POST", pods, pod_manifest(pod)))
+        uid = created["metadata"]["uid"]
+        if pod.kind is Kind.APPLICATION:
+            waiting = Pod(pod.number, Kind.WAITING, pod.namespace, pod.classification, pod.node)
+            self._stored[Kind.WAITING, pod.classification] = Stored(waiting, uid, self._etcd.read(pod.key))
+        target = {"apiVersion": "v1", "kind": "Node", "name": node_name(pod.node)}
+        self._done(
+            scheduler.send("POST", f"{pods}/{pod.name}/binding", {"metadata": {"name": pod.name}, "target": target})
+        )
+        path = f"{pods}/{pod.name}/status?fieldManager=kubelet"
+        self._done(self._api.send("PATCH", path, {"status": running_status()}, MERGE))
+        self._stored[pod.kind, pod.classification] = Stored(pod, uid, self._etcd.read(pod.key))
+        self._etcd.delete(pod.key)
+
+    def _pod_entry(self, number: int, version: int = 0) -> Entry:
+        pod = self.population.pod(number)
+        original = (Kind.APPLICATION, "") if pod.kind is Kind.EARLIER else (pod.kind, pod.classification)
+        return pod.key, self._stored[original].copy(pod, version)
+
+    def _node_entry(self, number: int) -> Entry:
+        on = ground(number)
+        first = originals_of_nodes()[on]
+        uid, value = self._stored_nodes[on]
+        mine = f"{number:08x}-0000-4000-9000-{number:012x}"
+        changes = ((node_name(first), node_name(number)), (pool(first), pool(number)), (uid, mine))
+        return _node_key(number), exchanged(value, changes)
+
+    def _counted(self, plural: str) -> int:
+        body = self._done(self._api.send("GET", f"/api/v1/{plural}?limit=1"))
+        return len(body["items"]) + int(body["metadata"].get("remainingItemCount", 0))
+
+    @staticmethod
+    def _done(answer: Answer) -> dict[str, Any]:
+        if not 200 <= answer.status < 300:
+            raise Refused(f"the API server answered {answer.status}: {answer.message}")
+        return answer.body
+
+
+def _node_key(number: int) -> str:
+    return f"/registry/minions/{node_name(number)}"
+
+
+def restarts(population: Population, pods: int) -> Iterator[int]:
+    """The numbers of pods, all over the cluster, again and again; none that waits."""
+    number = 0
+    while True:
+        number = (number + 7919) % pods
+        if population.pod(number).kind is not Kind.WAITING:
+            yield number
