@@ -1,7 +1,9 @@
 """A real control plane that is filled with nodes and pods, and grown while it runs."""
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -36,6 +38,8 @@ from keepalive import Answer, KeepAlive
 from residency.api.names import CLASSIFICATION, Fact
 
 MERGE: Final = "application/merge-patch+json"
+STRIDE: Final = 7919
+"""A prime, so that no pod is met twice before every other was met."""
 CAUGHT_UP_SECONDS: Final = 120.0
 
 
@@ -55,7 +59,6 @@ class Cluster:
         self._etcd = Etcd(plane.etcd_url)
         self._stored: dict[tuple[Kind, str], Stored] = {}
         self._stored_nodes: dict[Ground, tuple[str, bytes]] = {}
-        self._versions = 0
 
     def __enter__(self) -> Self:
         self.installation.install()
@@ -116,14 +119,11 @@ class Cluster:
         body = {"metadata": {"labels": {Fact.COUNTRY.value: country(on) or None}}}
         self._done(self._api.send("PATCH", f"/api/v1/nodes/{node_name(0)}", body, MERGE))
 
-    def restart(self, number: int) -> None:
-        """Let the containers of a pod be restarted: an event that changes no verdict."""
-        self._versions += 1
-        self._etcd.put(*self._pod_entry(number, self._versions))
-
-    def delete(self, number: int) -> None:
-        """Delete a pod."""
-        self._etcd.delete(self.population.pod(number).key)
+    @contextlib.contextmanager
+    def writer(self) -> Iterator["Writer"]:
+        """Change pods through a connection of one's own."""
+        with Etcd(self.plane.etcd_url) as etcd:
+            yield Writer(etcd, self._pod_entry, self.population)
 
     # How it is made
 
@@ -184,10 +184,28 @@ def _node_key(number: int) -> str:
     return f"/registry/minions/{node_name(number)}"
 
 
-def restarts(population: Population, pods: int) -> Iterator[int]:
-    """The numbers of pods, all over the cluster, again and again; none that waits."""
-    number = 0
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Changes pods in etcd; the API server tells whoever watches."""
+
+    etcd: Etcd
+    entry: Callable[[int, int], Entry]
+    population: Population
+
+    def restart(self, number: int, version: int) -> None:
+        """Let the containers of a pod be restarted, or create it again: on its own this changes no verdict."""
+        self.etcd.put(*self.entry(number, version))
+
+    def delete(self, number: int) -> None:
+        """Delete a pod."""
+        self.etcd.delete(self.population.pod(number).key)
+
+
+def restarts(population: Population, pods: int, part: int, parts: int) -> Iterator[int]:
+    """The numbers of a part of the pods that run, all over the cluster, again and again."""
+    mine = range(part, pods, parts)
+    at = 0
     while True:
-        number = (number + 7919) % pods
-        if population.pod(number).kind is not Kind.WAITING:
-            yield number
+        at = (at + STRIDE) % len(mine)
+        if population.pod(mine[at]).kind is not Kind.WAITING:
+            yield mine[at]

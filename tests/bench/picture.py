@@ -18,14 +18,19 @@ LEFT, RIGHT, TOP, BOTTOM = 18, 40, 62, 34
 HEAD, FOOT = 54, 30
 HEADROOM: Final = 1.12
 
+SUBTITLE: Final = (
+    "One controller, on a real API server and etcd; pods to the right. Dashed: the target for the largest cluster."
+)
 STYLE: Final = """\
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #24292f }
   .title { font-size: 15px; font-weight: 600 } .name { font-weight: 600 } .small { font-size: 11px; fill: #57606a }
-  .value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px } .paper { fill: #ffffff } .axis { stroke: #8c959f; stroke-width: 1 }
+  .value { paint-order: stroke; stroke: #ffffff; stroke-width: 4px }
+  .paper { fill: #ffffff } .axis { stroke: #8c959f; stroke-width: 1 }
   .line { fill: none; stroke: #0969da; stroke-width: 2 } .dot { fill: #0969da }
   .target { stroke: #cf222e; stroke-width: 1.2; stroke-dasharray: 5 4 } .aim { font-size: 11px; fill: #cf222e }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .value { stroke: #0d1117 } .small { fill: #9198a1 } .paper { fill: #0d1117 } .axis { stroke: #656c76 }
+    text { fill: #e6edf3 } .value { stroke: #0d1117 }
+    .small { fill: #9198a1 } .paper { fill: #0d1117 } .axis { stroke: #656c76 }
     .line { stroke: #4493f8 } .dot { fill: #4493f8 } .target { stroke: #f85149 } .aim { fill: #f85149 }
   }"""
 
@@ -60,12 +65,7 @@ def picture(figures: Sequence[Figures], machine: Machine) -> str:
         f"<style>\n{STYLE}\n</style>",
         f'<rect class="paper" width="{width}" height="{height}"/>',
         _text(LEFT, 26, "What the audit costs as a cluster grows", "title"),
-        _text(
-            LEFT,
-            44,
-            "One controller, on a real API server and etcd; pods to the right. Dashed: the target for the largest cluster.",
-            "small",
-        ),
+        _text(LEFT, 44, SUBTITLE, "small"),
     ]
     for number, panel in enumerate(PANELS):
         x, y = number % COLUMNS * WIDTH, HEAD + number // COLUMNS * HEIGHT

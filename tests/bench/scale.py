@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -39,6 +40,7 @@ LOOK: Final = 0.02
 PAUSE: Final = 0.3
 TAIL: Final = 1.0
 """Seconds after the last event until CPU time is read."""
+WRITERS: Final = 4
 CHURN: Final = 10
 """Of so many events one is the deletion of a pod and one its creation; the others change no verdict."""
 
@@ -132,33 +134,40 @@ class Measurement:
         time.sleep(self.window)
         return (self._process.cpu - before) / (time.monotonic() - began)
 
-    def _events(self, idle: float) -> "Happened":
-        """Let things happen at a steady rate."""
-        cluster, total = self.cluster, int(self.window * PER_SECOND) // CHURN * CHURN
-        numbers = restarts(cluster.population, cluster.pods)
-        gone = 0
+    def _events(self, idle: float) -> Happened:
+        """Let things happen at a steady rate, through several connections."""
+        total = int(self.window * PER_SECOND) // (CHURN * WRITERS) * CHURN * WRITERS
         before, began = self._process.cpu, time.monotonic()
-        for count in range(total):
-            time.sleep(max(0.0, began + count / PER_SECOND - time.monotonic()))
-            if count % CHURN == 0:
-                gone = next(numbers)
-                cluster.delete(gone)
-            else:
-                cluster.restart(gone if count % CHURN == 1 else next(numbers))
-        took = time.monotonic() - began
+        with ThreadPoolExecutor(WRITERS) as pool:
+            ends = list(pool.map(lambda part: self._write(part, total // WRITERS, began), range(WRITERS)))
         time.sleep(TAIL)
         beyond = self._process.cpu - before - idle * (time.monotonic() - began)
-        return Happened(total / took, beyond / total * 1000)
+        return Happened(total / (max(ends) - began), beyond / total * 1000)
+
+    def _write(self, part: int, events: int, began: float) -> float:
+        """Write a part of the events, each when it is time for it; return when the last was written."""
+        with self.cluster.writer() as writer:
+            numbers = restarts(self.cluster.population, self.cluster.pods, part, WRITERS)
+            gone = 0
+            for count in range(events):
+                time.sleep(max(0.0, began + (count * WRITERS + part) / PER_SECOND - time.monotonic()))
+                if count % CHURN == 0:
+                    gone = next(numbers)
+                    writer.delete(gone)
+                else:
+                    writer.restart(gone if count % CHURN == 1 else next(numbers), count + 1)
+        return time.monotonic()
 
     def _end_shows(self) -> None:
         """Events come in order: when one more shows, all others were taken in."""
-        cluster = self.cluster
-        last = cluster.population.marker()
-        without = cluster.population.expected(cluster.pods, without=last)
-        cluster.delete(last)
-        self._shows(without, time.monotonic())
-        cluster.restart(last)
-        self._shows(self._wanted[Ground.ALLOWED], time.monotonic())
+        population = self.cluster.population
+        last = population.marker()
+        without = population.expected(self.cluster.pods, without=last)
+        with self.cluster.writer() as writer:
+            writer.delete(last)
+            self._shows(without, time.monotonic())
+            writer.restart(last, 0)
+            self._shows(self._wanted[Ground.ALLOWED], time.monotonic())
 
     def _relabelled(self) -> list[float]:
         found = []
@@ -188,7 +197,7 @@ def differences(found: Mapping[Line, int], wanted: Mapping[Line, int]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 where a target was missed or a count was wrong."""
     options = _parser().parse_args(arguments)
-    sizes = sorted(options.pods or SIZES)
+    sizes = sorted(options.sizes or [*(size for size in SIZES if size < options.pods), options.pods])
     plane = ControlPlane(controller_manager=False, scheduler=False, kwok=False)
     try:
         population = Population(sizes[-1], options.nodes)
@@ -217,9 +226,10 @@ def _at(cluster: Cluster, pods: int, window: float) -> Figures:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     add = parser.add_argument
-    sizes = ", ".join(map(str, SIZES))
-    add("--pods", type=int, action="append", metavar="N", help=f"how many pods; may be repeated ({sizes})")
-    add("--nodes", type=int, default=NODES, metavar="N", help=f"how many nodes the largest size has ({NODES})")
+    most = SIZES[-1]
+    add("--pods", type=int, default=most, metavar="N", help=f"pods in the end ({most}), by way of 10000 and 50000")
+    add("--sizes", type=int, nargs="+", metavar="N", help="measure these numbers of pods instead, and no others")
+    add("--nodes", type=int, default=NODES, metavar="N", help=f"nodes in the end, in proportion before ({NODES})")
     add("--window", type=float, default=WINDOW, metavar="S", help=f"seconds of events, and of nothing ({WINDOW:g})")
     add("--out", type=Path, metavar="FILE", help="write the figures there too, as JSON, for python -m bench.picture")
     return parser

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cluster import restarts
 from bench.figures import Figures, Machine, table, targets, verdict
 from bench.picture import PANELS, picture
 from bench.population import (
@@ -115,6 +117,14 @@ def test_a_copy_has_everything_of_its_own_and_is_as_long_as_the_original(number:
     assert (int(node[5:]), int(pool[5:])) == (pod.node, pod.node % 40)
     assert int(own_uid[:8], 16) == int(container[:32], 16) == number
     assert int(container[32:], 16) == version
+
+
+def test_writers_restart_every_pod_that_runs_once_in_a_round_and_none_that_waits() -> None:
+    population = Population(3000, 100)
+    running = [number for number in range(3000) if population.pod(number).kind is not Kind.WAITING]
+    parts = [[number for number in running if number % 4 == part] for part in range(4)]
+    rounds = [list(islice(restarts(population, 3000, part, 4), len(parts[part]))) for part in range(4)]
+    assert [sorted(numbers) for numbers in rounds] == parts
 
 
 def test_what_is_not_equally_long_is_not_exchanged() -> None:
