@@ -1,12 +1,14 @@
 """A real control plane that is filled with nodes and pods, and grown while it runs."""
 
 import contextlib
+import http.client
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from bench.catalogues import specification
 from bench.etcd import Entry, Etcd
@@ -14,6 +16,7 @@ from bench.population import (
     CLASSIFICATIONS,
     NAMESPACES,
     Ground,
+    Json,
     Kind,
     Pod,
     Population,
@@ -40,7 +43,7 @@ from residency.api.names import CLASSIFICATION, Fact
 MERGE: Final = "application/merge-patch+json"
 STRIDE: Final = 7919
 """A prime, so that no pod is met twice before every other was met."""
-CAUGHT_UP_SECONDS: Final = 120.0
+CAUGHT_UP_SECONDS: Final = 300.0
 
 
 class Refused(Exception):
@@ -71,7 +74,7 @@ class Cluster:
         for number in range(NAMESPACES):
             labels = {CLASSIFICATION: classified_as(number)} if classified_as(number) else {}
             body = {"metadata": {"name": namespace_name(number), "labels": labels}}
-            self._done(self._api.send("POST", "/api/v1/namespaces", body))
+            self._send("POST", "/api/v1/namespaces", body)
         self._make_originals()
         controller.stop()
         return self
@@ -87,7 +90,7 @@ class Cluster:
     def versions(self) -> Mapping[str, str]:
         """What it runs."""
         return {
-            "kube-apiserver": str(self._api.send("GET", "/version").body["gitVersion"]),
+            "kube-apiserver": str(self._send("GET", "/version")["gitVersion"]),
             "etcd": self._etcd.version,
         }
 
@@ -95,7 +98,8 @@ class Cluster:
     def pod_bytes(self) -> int:
         """The size of a pod as the API server writes it."""
         pod = next(pod for pod in map(self.population.pod, range(self.pods)) if pod.kind is Kind.APPLICATION)
-        return len(self._api.exchange("GET", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", None)[1])
+        body = self._send("GET", f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}")
+        return len(json.dumps(body, separators=(",", ":")))
 
     # Its life
 
@@ -117,7 +121,7 @@ class Cluster:
     def relabel(self, on: Ground) -> None:
         """Make of the first node something else."""
         body = {"metadata": {"labels": {Fact.COUNTRY.value: country(on) or None}}}
-        self._done(self._api.send("PATCH", f"/api/v1/nodes/{node_name(0)}", body, MERGE))
+        self._send("PATCH", f"/api/v1/nodes/{node_name(0)}", body, MERGE)
 
     @contextlib.contextmanager
     def writer(self) -> Iterator["Writer"]:
@@ -129,9 +133,9 @@ class Cluster:
 
     def _make_originals(self) -> None:
         for on, number in originals_of_nodes().items():
-            created = self._done(self._api.send("POST", "/api/v1/nodes", node_manifest(number)))
+            created = self._send("POST", "/api/v1/nodes", node_manifest(number))
             path = f"/api/v1/nodes/{node_name(number)}/status?fieldManager=kubelet"
-            self._done(self._api.send("PATCH", path, {"status": node_status(number)}, MERGE))
+            self._send("PATCH", path, {"status": node_status(number)}, MERGE)
             self._stored_nodes[on] = created["metadata"]["uid"], self._etcd.read(_node_key(number))
         with KeepAlive(self.plane.user_kubeconfig("system:kube-scheduler")) as scheduler:
             for pod in originals():
@@ -142,17 +146,15 @@ class Cluster:
     def _make(self, pod: Pod, scheduler: KeepAlive) -> None:
         """Make a pod as Kubernetes does, keep what is stored of it before it is bound and when it runs, delete it."""
         pods = f"/api/v1/namespaces/{pod.namespace}/pods"
-        created = self._done(self._api.send("POST", pods, pod_manifest(pod)))
+        created = self._send("POST", pods, pod_manifest(pod))
         uid = created["metadata"]["uid"]
         if pod.kind is Kind.APPLICATION:
             waiting = Pod(pod.number, Kind.WAITING, pod.namespace, pod.classification, pod.node)
             self._stored[Kind.WAITING, pod.classification] = Stored(waiting, uid, self._etcd.read(pod.key))
         target = {"apiVersion": "v1", "kind": "Node", "name": node_name(pod.node)}
-        self._done(
-            scheduler.send("POST", f"{pods}/{pod.name}/binding", {"metadata": {"name": pod.name}, "target": target})
-        )
+        _done(scheduler.send("POST", f"{pods}/{pod.name}/binding", {"metadata": {"name": pod.name}, "target": target}))
         path = f"{pods}/{pod.name}/status?fieldManager=kubelet"
-        self._done(self._api.send("PATCH", path, {"status": running_status()}, MERGE))
+        self._send("PATCH", path, {"status": running_status()}, MERGE)
         self._stored[pod.kind, pod.classification] = Stored(pod, uid, self._etcd.read(pod.key))
         self._etcd.delete(pod.key)
 
@@ -170,14 +172,22 @@ class Cluster:
         return _node_key(number), exchanged(value, changes)
 
     def _counted(self, plural: str) -> int:
-        body = self._done(self._api.send("GET", f"/api/v1/{plural}?limit=1"))
+        body = self._send("GET", f"/api/v1/{plural}?limit=1")
         return len(body["items"]) + int(body["metadata"].get("remainingItemCount", 0))
 
-    @staticmethod
-    def _done(answer: Answer) -> dict[str, Any]:
-        if not 200 <= answer.status < 300:
-            raise Refused(f"the API server answered {answer.status}: {answer.message}")
-        return answer.body
+    def _send(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Json:
+        try:
+            return _done(self._api.send(method, path, body, content_type))
+        except (http.client.HTTPException, OSError):
+            # An API server closes a connection on which nothing was asked for a minute and a half.
+            self._api = KeepAlive(self.plane.kubeconfig)
+            return _done(self._api.send(method, path, body, content_type))
+
+
+def _done(answer: Answer) -> Json:
+    if not 200 <= answer.status < 300:
+        raise Refused(f"the API server answered {answer.status}: {answer.message}")
+    return answer.body
 
 
 def _node_key(number: int) -> str:

@@ -33,7 +33,7 @@ SETTLE: Final = 10.0
 """Seconds from the first verdict until memory is read."""
 RELABELLINGS: Final = 10
 SCRAPES: Final = 20
-FIRST_VERDICT: Final = 300.0
+FIRST_VERDICT: Final = 600.0
 SOON: Final = 30.0
 """Seconds in which a change has to show, or the bench fails."""
 LOOK: Final = 0.02
