@@ -9,11 +9,11 @@ export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv binaries cluster test test-unit test-e2e test-deep lint lint-python lint-chart format dashboard demo bench lock clean
+.PHONY: help venv binaries cluster test test-unit test-e2e test-deep lint lint-python lint-chart format dashboard demo bench bench-audit lock clean
 
 help: ## List what there is to make
 	@printf 'Residency: keeps classified workloads on nodes that may hold their data.\n\n'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nNeeds Python 3.11 or newer, Go 1.26 and make. PYTHON=... chooses another Python.\n'
 
 venv: $(STAMP) ## Install the pinned dependencies into .venv
@@ -78,6 +78,9 @@ demo: $(STAMP) ## Show it on a real control plane; KEEP=1 leaves the cluster up
 
 bench: $(STAMP) ## Measure what Residency adds to the creation of a pod; ROUNDS=2 is quicker
 	@$(PY) -m bench $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-audit: $(STAMP) ## Measure the audit as a cluster grows to 150,000 pods; PODS=20000 NODES=700 is smaller
+	@$(PY) -m bench.scale $(if $(PODS),--pods $(PODS)) $(if $(NODES),--nodes $(NODES)) $(if $(OUT),--out '$(OUT)')
 
 lock: $(STAMP) ## Pin the dependencies again from requirements/*.in; UPGRADE=1 takes newer ones
 	@for set in runtime dev; do \

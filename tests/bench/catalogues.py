@@ -5,6 +5,7 @@ Those with everything ask something of storage besides, and two of three only wa
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from residency.api.classification import DataClassificationSpec
 from residency.api.names import ClassificationName, Fact, Mode
@@ -34,8 +35,9 @@ def everything(size: int) -> Catalogue:
     }
 
 
-def _spec(number: int) -> DataClassificationSpec:
-    spec = {
+def specification(number: int) -> dict[str, Any]:
+    """Return the spec of one classification as people write it."""
+    return {
         "title": f"Confidential data of kind {number}",
         "references": [{"title": "Government cloud policy 2026", "clause": f"4.{number}"}],
         "nodes": {
@@ -49,4 +51,7 @@ def _spec(number: int) -> DataClassificationSpec:
             ]
         },
     }
-    return DataClassificationSpec.model_validate(spec)
+
+
+def _spec(number: int) -> DataClassificationSpec:
+    return DataClassificationSpec.model_validate(specification(number))

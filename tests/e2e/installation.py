@@ -79,6 +79,11 @@ class Controller:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running.pid
+
+    @property
     def leads(self) -> bool:
         """Whether it says that it leads."""
         return self.metric("residency_leader") == 1
