@@ -205,6 +205,7 @@ def test_a_classification_that_is_tightened_is_found_until_it_is_loosened(instal
     installed.classify(name, allowing("DE"))
     found = soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Open", count=2)
     assert found["cause"] == f"classification {name} was tightened"
+    installed.wait_ready(name)
     installed.classify(name, allowing("DE", "NL"))
     ended = soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Resolved")
     assert ended["resolution"] == f"classification {name} was loosened"
@@ -258,6 +259,7 @@ def test_a_volume_elsewhere_is_found_until_it_is_deleted(installed: Installation
     claim = {**common, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": namespace}
     installed.cluster.request("POST", claims, {"metadata": {"name": "data"}, "spec": claim})
     installed.cluster.request("POST", "/api/v1/persistentvolumes", {"metadata": {"name": namespace}, "spec": spec})
+    wait_for(lambda: installed.cluster.request("GET", volume).get("status", {}).get("phase") == "Bound")
     found = soon(lambda: finding(installed, namespace, "german-misplaced-volumes"), state="Open", subject="Volumes")
     assert found["cause"] == f"volume {namespace} was bound to claim data"
     assert [example["name"] for example in found["examples"]] == [f"{namespace} (claim data)"]

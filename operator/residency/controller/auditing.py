@@ -37,7 +37,9 @@ REST: Final = 5.0
 CALM: Final = 30.0
 """The same where only more or fewer pods comply, or wait."""
 LOOK: Final = 1.0
-"""Seconds between looks whether there is something to tell."""
+"""Seconds between looks whether there is something to tell in a status."""
+NOTICE: Final = 0.25
+"""Seconds between looks whether there is something to tell listeners."""
 BLIND: Final = 60.0
 """Seconds without a watch after which the picture is not said to be true any more."""
 PATIENCE: Final = 30.0
@@ -48,7 +50,7 @@ class Listener(Protocol):
     """Somebody who makes something of what changes."""
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
-        """Take in that these pods began or ceased to deviate; called every second while the picture is complete.
+        """Take in that these pods began or ceased to deviate; called all the time while the picture is complete.
 
         After a failure of the audit the picture is another object: what it does not know has to be looked up anew.
         """
@@ -164,12 +166,16 @@ class Audit:
                 raise end
 
     async def _look(self, wake: Callable[[], None]) -> None:
-        woken = -REST
+        looked = woken = -REST
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(NOTICE)
             self._notify()
-            if self.clock() - woken >= REST and self._has_news():
-                woken = self.clock()
+            now = self.clock()
+            if now - looked < LOOK:
+                continue
+            looked = now
+            if now - woken >= REST and self._has_news():
+                woken = now
                 wake()
 
     def _notify(self) -> None:
