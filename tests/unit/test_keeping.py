@@ -541,8 +541,9 @@ def test_what_is_no_finding_is_not_read(status: Object) -> None:
 
 
 def test_texts_fit_what_the_custom_resource_allows() -> None:
-    finding = Finding("ns", "nl", Subject.PODS, Outcome.UNKNOWN, None, 1, (Example("p", "", "ü" * 5000),), 1.0, 1.0)
-    status = to_status(finding)
+    example = Example(f"pvc/{'a' * 253}", "", "ü" * 5000)
+    status = to_status(Finding("ns", "nl", Subject.VOLUMES, Outcome.UNKNOWN, None, 1, (example,), 1.0, 1.0))
+    assert len(status["examples"][0]["name"]) <= 253
     assert len(status["examples"][0]["why"].encode()) <= 1024
 
 

@@ -18,6 +18,7 @@ from residency.reporting.status import Json
 _LONGEST: Final = 1024
 """What the custom resource allows of a text; in bytes, so in characters too."""
 _LONGEST_COMMENT: Final = 500
+_LONGEST_NAME: Final = 253
 
 
 def to_status(finding: Finding) -> Json:
@@ -93,7 +94,7 @@ def read(text: str) -> float:
 
 def _example(example: Example) -> Json:
     node = {"node": example.node} if example.node else {}
-    return {"name": example.name, **node, "why": one_line(example.why, _LONGEST)}
+    return {"name": one_line(example.name, _LONGEST_NAME), **node, "why": one_line(example.why, _LONGEST)}
 
 
 class Kept(Protocol):
