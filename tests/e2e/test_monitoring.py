@@ -195,7 +195,7 @@ def test_panels_show_what_is_so(prometheus: Prometheus) -> None:
     assert shown("Nodes")[("(unknown)", "(unknown)", "(unknown)", "(unknown)", "false")] == 2
     assert EU_PRIVATE.nodes == 3
     assert shown("Nodes")[("DE", "US", "false", "private-external", "rheincloud")] == 1
-    assert shown("Findings") == {("none",): 0}
+    assert shown("Evaluations that fail") == {("none",): 0}
     assert shown("Refused")[("residency-guard-pods",)] > 0
     assert shown("What lower modes would refuse") == {("residency-warn-pods",): 0}
     assert shown("What a pod waits for the policies, 99th percentile")[("residency-place-pods",)] > 0
