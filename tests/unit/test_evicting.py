@@ -281,6 +281,23 @@ def test_an_eviction_that_was_not_answered_counts_against_the_rate(answer: Excep
     assert len(site.api.evicted) == 2
 
 
+def test_the_next_of_a_workload_waits_for_another_in_the_place_of_the_last(site: Site) -> None:
+    site.pod("web-1-b")
+    site.api.add("web-1-b")
+    site.pass_by(3)
+    (first,) = [name for _, name, *_ in site.api.evicted if name.startswith("web")]
+    site.picture.remove_pod(("ns", first))
+    at_home = PodView({}, (Term((DUTCH,)),), node_name="there")
+    for other in (("ns", "other-1-a"), ("elsewhere", "web-1-c")):
+        site.picture.put_pod(other, "there", site.shapes.of(at_home))
+    site.pass_by(100)
+    assert site.status().state == "Halted"
+    assert len([name for _, name, *_ in site.api.evicted if name.startswith("web")]) == 1
+    site.picture.put_pod(("ns", "web-1-c"), "there", site.shapes.of(at_home))
+    site.pass_by(3)
+    assert {name for _, name, *_ in site.api.evicted} == {"web-1-a", "web-1-b", "api-1-a"}
+
+
 def test_a_dry_run_asks_for_no_more_than_an_answer() -> None:
     site = Site(Order(600, dry_run=True))
     site.go()

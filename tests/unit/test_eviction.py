@@ -15,6 +15,7 @@ from residency.audit import eviction as module
 from residency.audit.eviction import (
     FORGET,
     LASTING,
+    MISSING,
     MOST_HALTED,
     MOST_RELAPSES,
     SETTLE,
@@ -34,6 +35,10 @@ WALL = 1_795_435_200.0
 FAST = Order(600)
 
 
+def alone(_: Workload) -> int:
+    return 1
+
+
 @dataclass
 class Cluster:
     """Pods that are misplaced until they are evicted, and somebody who does what a planner says."""
@@ -43,6 +48,8 @@ class Cluster:
     """What becomes of a pod that is looked at."""
     returns: bool = False
     """Whether what replaces an evicted pod is misplaced again."""
+    replaced: bool = True
+    """Whether anything comes in the place of an evicted pod."""
     grace: float = 1.0
     time: float = 0.0
     uids: Iterator[int] = field(default_factory=count)
@@ -53,6 +60,11 @@ class Cluster:
         self.leaving: dict[PodKey, float] = {}
         self.looks: list[tuple[float, PodKey, Result]] = []
         self.waiting: set[Workload] = set()
+        self.fine: Counter[Workload] = Counter()
+        """Pods that are where they may be."""
+
+    def size(self, workload: Workload) -> int:
+        return sum(workload_of(pod) == workload for pod in self.pods) + self.fine[workload]
 
     def add(self, *pods: PodKey, age: float = 1000.0) -> None:
         for pod in pods:
@@ -64,7 +76,7 @@ class Cluster:
         for tick in range(1, round(seconds / step) + 1):
             self.time = round(began + tick * step, 3)
             self._let_go()
-            pod = self.planner.next(self.time, self.waiting)
+            pod = self.planner.next(self.time, self.waiting, self.size)
             if pod is not None:
                 self._look(pod)
 
@@ -75,10 +87,11 @@ class Cluster:
             result = Result.HALTED if self.planner.halted(pod) else Result.RELAPSED
         sent = result is Result.EVICTED
         self.looks.append((self.time, pod, result))
-        came = Came(result, result.value, uid, WALL + self.time, sent)
+        came = Came(result, result.value, uid, WALL + self.time, sent, self.size(workload_of(pod)))
         self.planner.settle(pod, came, self.time)
         if sent:
             self.leaving[pod] = self.time + self.grace
+            self.fine[workload_of(pod)] += self.replaced and not self.returns
 
     def _let_go(self) -> None:
         for pod, when in tuple(self.leaving.items()):
@@ -141,11 +154,11 @@ def test_an_eviction_that_was_never_answered_counts_as_done() -> None:
     planner = Planner(Order(6), 0.0)
     planner.put(("ns", "a-1"), 0.0)
     planner.put(("ns", "b-1"), 0.0)
-    pod = planner.next(10.0)
+    pod = planner.next(10.0, (), alone)
     assert pod == ("ns", "a-1")
     planner.settle(pod, Came(Result.FAILED, "no answer", "u", WALL, sent=True), 10.0)
-    assert planner.next(19.9) is None
-    assert planner.next(20.1) == ("ns", "b-1")
+    assert planner.next(19.9, (), alone) is None
+    assert planner.next(20.1, (), alone) == ("ns", "b-1")
 
 
 # Which, and in which order
@@ -314,10 +327,10 @@ def test_a_pod_of_the_same_name_is_known_by_its_uid() -> None:
     planner = Planner(FAST, 0.0)
     pod = ("ns", "db-0")
     planner.put(pod, 0.0)
-    assert planner.next(1.0) == pod
+    assert planner.next(1.0, (), alone) == pod
     planner.settle(pod, Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
-    assert planner.next(STILL_GOING) is None
-    assert planner.next(STILL_GOING + 2) == pod
+    assert planner.next(STILL_GOING, (), alone) is None
+    assert planner.next(STILL_GOING + 2, (), alone) == pod
     later = WALL + STILL_GOING + 2
     assert planner.relapse(pod, "new", 0.0, STILL_GOING + 2, later)
     assert not planner.relapse(pod, "new", 0.0, STILL_GOING + 3, later), "one pod is one relapse"
@@ -327,12 +340,28 @@ def test_a_pod_of_the_same_name_that_stays_keeps_the_others_from_nothing() -> No
     planner = Planner(FAST, 0.0)
     for name in ("db-0", "db-1"):
         planner.put(("ns", name), 0.0)
-    assert planner.next(1.0) == ("ns", "db-1")
+    assert planner.next(1.0, (), alone) == ("ns", "db-1")
     planner.settle(("ns", "db-1"), Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
     later = STILL_GOING + 2
-    assert planner.next(later) == ("ns", "db-1")
+    assert planner.next(later, (), alone) == ("ns", "db-1")
     planner.settle(("ns", "db-1"), Came(Result.NOWHERE_TO_GO, "", "new"), later)
-    assert planner.next(later + 1) == ("ns", "db-0")
+    assert planner.next(later + 1, (), alone) == ("ns", "db-0")
+
+
+def test_a_workload_whose_pods_are_not_replaced_loses_one_and_no_more_until_they_are() -> None:
+    cluster = Cluster(replaced=False)
+    cluster.add(*pods("web", 5))
+    cluster.run(MISSING - 5)
+    assert len(cluster.of(Result.EVICTED)) == 1
+    assert cluster.planner.halted_workloads == 0
+    cluster.run(600, 1.0)
+    assert len(cluster.of(Result.EVICTED)) == 1
+    assert "Nothing more of ns/web is evicted" in says(cluster)["message"]
+    cluster.replaced = True
+    cluster.fine["ns", "web"] += 1
+    cluster.run(60)
+    assert len(cluster.of(Result.EVICTED)) == 5
+    assert cluster.planner.halted_workloads == 0
 
 
 @pytest.mark.parametrize(("fine_for", "relapse"), [(LASTING - 60, True), (LASTING + 60, False)])

@@ -4,6 +4,7 @@ One planner for each classification. It keeps to these:
 
 * between two evictions pass at least 60 s / ``max_per_minute``;
 * of a workload at most one pod is on its way: the next waits until the last is gone and what replaces it has a node;
+  where nothing replaces it, because it is refused, say, the workload is halted until something does;
 * where the replacements of several workloads wait for nodes, nothing more is evicted until they have them;
 * workloads take turns, whoever was looked at longest ago first;
 * a pod that was not evicted is looked at again after a while, and after a longer one each time;
@@ -15,7 +16,7 @@ of its pods: those of a Deployment have another beginning with every change of i
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, nsmallest
 from typing import Final
@@ -32,6 +33,8 @@ MOST_HALTED: Final = 5
 """Halted workloads before the classification is."""
 MOST_WAITING: Final = 3
 """Workloads whose replacements may wait for nodes while others are evicted."""
+MISSING: Final = 60.0
+"""Seconds in which something has to come in the place of an evicted pod that is gone."""
 SETTLE: Final = 3.0
 """Seconds in which what replaces a pod that is gone has to show."""
 STILL_GOING: Final = 30.0
@@ -86,6 +89,8 @@ class Came:
     """When, in seconds since the epoch."""
     sent: bool = False
     """Whether it may have been evicted: also where no answer came."""
+    size: int = 0
+    """How many pods its workload had, it included."""
     after: float = 0.0
     """For how many seconds the API server asks to be left alone."""
 
@@ -119,10 +124,23 @@ class _Workload:
     """The uids of pods that were made since, and misplaced again."""
     touched: float = 0.0
     """When something last happened to it."""
+    expected: int | None = None
+    """How many pods it is to have again after an eviction; None once it has had them."""
+    missing: bool = False
+    """Whether it has had fewer for too long."""
 
     @property
     def halted(self) -> bool:
-        return len(self.relapsed) >= MOST_RELAPSES
+        return self.missing or len(self.relapsed) >= MOST_RELAPSES
+
+    def look(self, size: int, now: float) -> None:
+        """See whether something has come in the place of the pod that was evicted last."""
+        if self.expected is None:
+            return
+        if size >= self.expected + len(self.going):
+            self.expected, self.missing = None, False
+        else:
+            self.missing = not self.going and now - self.touched >= MISSING
 
     def settle(self, name: str, came: Came, now: float) -> bool:
         pod = self.pods.get(name)
@@ -137,6 +155,7 @@ class _Workload:
         if self.going.get(name, came.uid) != came.uid:
             del self.going[name]  # another of the same name
         if came.result is EvictionResult.EVICTED:
+            self.expected = came.size
             if pod is None:  # gone already
                 self.due = max(self.due, now + SETTLE)
             else:
@@ -207,6 +226,7 @@ class Planner:
         for workload in self._workloads.values():
             workload.relapsed.clear()
             workload.began, workload.due, workload.refusals = None, 0.0, 0
+            workload.expected, workload.missing = None, False
             workload.pods = {name: _Pod(pod.seen, pod.since) for name, pod in workload.pods.items()}
 
     def put(self, pod: PodKey, now: float) -> None:
@@ -244,9 +264,15 @@ class Planner:
         """Whether it is time to look at a pod at all."""
         return now >= max(self._pause, self._sent + self._order.interval) and bool(self._workloads)
 
-    def next(self, now: float, waiting: Collection[Workload] = ()) -> PodKey | None:
-        """Choose the pod to look at now; ``waiting`` are the workloads of pods that wait for a node."""
+    def next(self, now: float, waiting: Collection[Workload], size: Callable[[Workload], int]) -> PodKey | None:
+        """Choose the pod to look at now.
+
+        ``waiting`` are the workloads of pods that wait for a node, ``size`` says how many pods one has.
+        """
         self._forget(now)
+        for key, one in self._workloads.items():
+            if one.expected is not None:
+                one.look(size(key), now)
         held = tuple(sorted(key for key, one in self._workloads.items() if one.began is not None and key in waiting))
         self._held_by = held if len(held) >= MOST_WAITING else ()
         if not self.due(now) or self._held_by or self._stopped:
@@ -254,7 +280,10 @@ class Planner:
         ready = [
             (one.turn, key)
             for key, one in self._workloads.items()
-            if one.pods and now >= one.due and not one.halted and (key not in waiting or one.going)
+            if one.pods
+            and now >= one.due
+            and not one.halted
+            and (one.going or (key not in waiting and one.expected is None))
         ]
         heapify(ready)
         while ready:

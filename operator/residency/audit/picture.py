@@ -121,6 +121,10 @@ class Picture:
         """The classified pods that wait for a node."""
         return self._waiting.keys()
 
+    def in_namespace(self, name: str) -> Collection[PodKey]:
+        """All pods of a namespace."""
+        return self._in_namespace.get(name, ())
+
     # What it is told
 
     def put_pod(self, key: PodKey, node: str, shape: PodShape) -> None:

@@ -168,7 +168,7 @@ class Evictor:
             planner = self._planners[name]
             if planner.due(self.clock()):
                 waiting = self._waiting() if waiting is None else waiting
-                pod = planner.next(self.clock(), waiting)
+                pod = planner.next(self.clock(), waiting, self._size)
                 if pod is not None:
                     busy = True
                     await self._consider(name, planner, pod, orders)
@@ -183,6 +183,10 @@ class Evictor:
 
     def _waiting(self) -> Collection[Workload]:
         return set() if self._picture is None else {workload_of(pod) for pod in self._picture.waiting}
+
+    def _size(self, workload: Workload) -> int:
+        pods = () if self._picture is None else self._picture.in_namespace(workload[0])
+        return sum(workload_of(pod) == workload for pod in pods)
 
     # One pod
 
@@ -257,7 +261,7 @@ class Evictor:
         return EvictionResult.RELAPSED, messages.EVICT_RELAPSED
 
     async def _evict(self, pod: PodKey, live: Live, order: Order) -> Came:
-        began, uid = self.wall(), live.uid
+        began, uid, size = self.wall(), live.uid, self._size(workload_of(pod))
         try:
             await self.client.evict(pod[1], namespace=pod[0], uid=uid, dry_run=order.dry_run)
         except ApiError as error:
@@ -268,7 +272,7 @@ class Evictor:
             return Came(EvictionResult.FAILED, str(error), uid, began, sent=not order.dry_run)
         if order.dry_run:
             return Came(EvictionResult.WOULD_EVICT, messages.WOULD_EVICT, uid)
-        return Came(EvictionResult.EVICTED, messages.EVICTED, uid, began, sent=True)
+        return Came(EvictionResult.EVICTED, messages.EVICTED, uid, began, sent=True, size=size)
 
     def _refused(self, error: ApiError, uid: str) -> Came:
         if error.not_found or error.conflict:

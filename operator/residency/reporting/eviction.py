@@ -65,8 +65,9 @@ def _halted(summary: Summary) -> str:
     what = "Nothing more is evicted" if summary.stopped else f"Nothing more of {_named(summary.halted)} is evicted"
     whom = f" of {_named(summary.halted)}" if summary.stopped else ""
     return (
-        f"{what}: {MOST_RELAPSES} pods{whom} made since the first eviction were misplaced again. See what binds them "
-        "or changes their nodes; it goes on when the workload or this classification has changed."
+        f"{what}: {MOST_RELAPSES} pods{whom} made since the first eviction were misplaced again, or nothing came in "
+        "the place of one. See what binds or refuses them, or changes their nodes; it goes on when that, the workload "
+        "or this classification has changed."
     )
 
 

@@ -100,7 +100,7 @@ class Metrics:
         )
         self._evictions_halted = Gauge(
             "residency_evictions_halted",
-            "Workloads of which nothing more is evicted, because pods made since were misplaced again.",
+            "Workloads of which nothing more is evicted: what replaced pods was misplaced again, or nothing did.",
             ["classification"],
             registry=registry,
         )
