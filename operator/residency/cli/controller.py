@@ -61,6 +61,12 @@ def add_to(commands: "Commands") -> None:
         "Service kubernetes publishes",
     )
     add(
+        "--no-reports",
+        action="store_false",
+        dest="reports",
+        help="write no Reports for OpenReports (openreports.io), also where that is installed",
+    )
+    add(
         "--identity",
         type=_identity,
         default=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -82,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
                 resync_seconds=float(options.resync_seconds),
                 lease_seconds=options.lease_seconds,
                 api_servers=tuple(options.api_servers),
+                reports=options.reports,
             )
         )
     except ConfigurationError as error:

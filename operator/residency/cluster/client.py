@@ -233,6 +233,14 @@ class Client:
         content = "application/merge-patch+json"
         return _object(await self._call("PATCH", path, query=query, body=patch, content=content))
 
+    async def delete(self, resource: Resource, name: str, *, namespace: str = "") -> None:
+        """Delete an object, unless it is gone already."""
+        try:
+            await self._call("DELETE", resource.path(name, namespace=namespace))
+        except ApiError as error:
+            if not error.not_found:
+                raise
+
     async def _call(
         self,
         method: str,

@@ -13,9 +13,11 @@ from residency.cluster.client import Client
 from residency.cluster.connection import connect
 from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
+from residency.controller.events import EventWriter
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
 from residency.controller.reconcile import Reconciler
+from residency.controller.reports import ReportWriter
 from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
@@ -53,6 +55,8 @@ class Options:
     resync_seconds: float
     lease_seconds: int
     api_servers: Sequence[str] = ()
+    reports: bool = True
+    """Whether to write reports for OpenReports, where that is installed."""
 
 
 class Controller:
@@ -131,11 +135,15 @@ class Controller:
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
         self._metrics.add(AuditCollector(audit))
+        events = EventWriter(client, self._metrics, self._options.identity)
+        reports = ReportWriter(client, self._metrics)
+        audit.listeners += [events, *([reports] if self._options.reports else [])]
         reconciler = Reconciler(client, settings, canary, self._metrics, audit)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
         try:
-            await _first(stop.wait(), elector.hold(), loop.run(), audit.run(loop.wake), _watch(watcher))
+            works = loop.run(), audit.run(loop.wake), events.run(), reports.run(), _watch(watcher)
+            await _first(stop.wait(), elector.hold(), *works)
         finally:
             await canary.close()
 
