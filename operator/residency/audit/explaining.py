@@ -28,8 +28,8 @@ def why_unplaceable(picture: Picture, name: str, pod: PodView) -> str:
         return f"{asked} none has all of that"
     usable = sum(node.usable for node in allowed)
     have = f"{len(allowed)} ha{'s' if len(allowed) == 1 else 've'} all of that ({usable} Ready and not cordoned)"
-    accept = f"the pod's own nodeSelector and node affinity accept {len(accepted) or 'none'}"
-    return f"{asked} {have}, but {accept}{' others' if accepted else ''}"
+    others = f"{len(accepted)} other{'' if len(accepted) == 1 else 's'}" if accepted else "none"
+    return f"{asked} {have}, but the pod's own nodeSelector and node affinity accept {others}"
 
 
 def _asked(classification: Classification, nodes: Collection[NodeView]) -> str:

@@ -9,8 +9,9 @@ import hashlib
 import logging
 import time
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Final
 
 from residency.api.names import EVENT_ACTION, EVENT_CONTROLLER
@@ -36,6 +37,8 @@ BURST_EACH: Final = 6
 A_SECOND_EACH: Final = 1 / 60
 MOST_OBJECTS: Final = 2_000
 """Objects and Events that are remembered."""
+AT_ONCE: Final = 1_000
+"""Pods that are looked at before others get their turn."""
 PAUSE: Final = 5.0
 """Seconds to wait when the API server does not take any."""
 COMPLAIN: Final = 1 / 300
@@ -60,34 +63,59 @@ class EventWriter:
         self._written: Recent[tuple[str, str], int] = Recent(MOST_OBJECTS)
         """Events by namespace and name, and how often they have been told."""
         self._picture: weakref.ref[Picture] | None = None
-        self._news = asyncio.Event()
+        self._changes: list[Collection[PodKey]] = []
+        self._news, self._work = asyncio.Event(), asyncio.Event()
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
         """Take in what has changed."""
         # Weakly: while an audit begins again there is room for one picture only.
         self._picture = weakref.ref(picture)
-        dropped = self._planner.note(pods, picture)
-        if dropped:
-            self._metrics.events_dropped.inc(dropped)
-        self._planner.look_after(picture)
-        if self._planner.waiting:
-            self._news.set()
+        self._changes.append(pods)
+        self._news.set()
 
     async def run(self) -> None:
         """Write for ever."""
+        await asyncio.gather(self._again_and_again(self._sort), self._again_and_again(self._tell))
+
+    async def _again_and_again(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self._news.wait()
             try:
-                if not await self._next():
-                    self._news.clear()
+                await work()
             except Exception:  # Events are a courtesy: nothing depends on them
-                log.exception("an event could not be written")
+                log.exception("events failed, and go on")
                 await asyncio.sleep(PAUSE)
+
+    async def _sort(self) -> None:
+        """Turn changes into what is to be told, a few at a time: there may be very many at once."""
+        await self._news.wait()
+        self._news.clear()
+        changes, self._changes = self._changes, []
+        pods = chain.from_iterable(changes)
+        while some := tuple(islice(pods, AT_ONCE)):
+            picture = self._seen()
+            if picture is not None:
+                self._metrics.events_dropped.inc(self._planner.note(some, picture))
+            await asyncio.sleep(0)
+        picture = self._seen()
+        if picture is not None:
+            self._planner.look_after(picture)
+        if self._planner.waiting:
+            self._work.set()
+
+    async def _tell(self) -> None:
+        """Tell of what waits."""
+        await self._work.wait()
+        if not await self._next():
+            self._work.clear()
+        await asyncio.sleep(0)  # many may have nothing to tell after all
+
+    def _seen(self) -> Picture | None:
+        return None if self._picture is None else self._picture()
 
     async def _next(self) -> bool:
         """Tell of one topic; whether there was one."""
         await self._may()
-        picture = None if self._picture is None else self._picture()
+        picture = self._seen()
         taken = None if picture is None else self._planner.take(picture)
         if picture is None or taken is None:
             return False

@@ -1,22 +1,33 @@
 """Which Kubernetes Events there should be: planned from the pods that changed and the picture.
 
 What changed says only of what to tell; what is told is how it is by then. So what waits to be told are topics, each
-once, and only so many: what comes on top is dropped and counted.
+once, and only so many: pods that come on top are left out and counted.
 
 What was told is remembered. It is not told again for a while, however the pods come and go; it is recalled while it
 lasts, because the API server forgets Events after an hour; and where it is over, that is told too.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from residency.audit.picture import Picture
+from residency.audit.picture import Picture, Seen
 from residency.audit.tally import PodKey
 from residency.reporting.limits import Clock
-from residency.reporting.notices import Matter, Notice, Topic, lasts, notices, relatives_deviate, restored, topics
+from residency.reporting.notices import (
+    Matter,
+    Notice,
+    Topic,
+    deviates,
+    is_told,
+    lasts,
+    notices,
+    relatives_deviate,
+    restored,
+    topics,
+)
 
 QUIET: Final = 600.0
 """Seconds in which the same is not told again of the same, however the pods change."""
@@ -55,12 +66,20 @@ class Planner:
         """Of how many it is known what was told."""
         return len(self._told)
 
-    def note(self, changed: Iterable[PodKey], picture: Picture) -> int:
-        """Take in pods that began or ceased to deviate; return how many topics had to be dropped."""
-        dropped: set[Topic] = set()
-        for key in changed:
-            dropped.update(topic for topic in topics(key, picture.look(key)) if not self._enqueue(topic))
-        return len(dropped)
+    def note(self, changed: Collection[PodKey], picture: Picture) -> int:
+        """Take in pods that began or ceased to deviate; return of how many nobody will be told of, there being no room.
+
+        What is over is not looked for here, but by looking after what was told.
+        """
+        now = self._clock()
+        for number, key in enumerate(changed):
+            if len(self._queue) >= MOST_QUEUED:
+                return len(changed) - number
+            seen = picture.look(key)
+            if seen is not None and deviates(seen):
+                news = (topic for topic in topics(key, seen) if self._is_news(topic, seen, now))
+                self._queue.update(dict.fromkeys(news))
+        return 0
 
     def look_after(self, picture: Picture) -> None:
         """Look at some of what was told: whether it is over, or has to be recalled."""
@@ -69,8 +88,8 @@ class Planner:
             self._told.move_to_end(topic)
             for matter, said in self._told[topic].items():
                 over = not any(lasts(topic, matter, key, picture) for key in said.examples)
-                if over or now - said.at >= RECALL:
-                    self._enqueue(topic)
+                if (over or now - said.at >= RECALL) and len(self._queue) < MOST_QUEUED:
+                    self._queue[topic] = None
 
     def take(self, picture: Picture) -> tuple[Topic, tuple[Notice, ...]] | None:
         """Take what has waited longest, and what is to be told of it by now, perhaps nothing; None: nothing waits."""
@@ -83,7 +102,7 @@ class Planner:
     def again(self, topic: Topic) -> None:
         """Tell of a topic once more, because it could not be told."""
         self._told.pop(topic, None)
-        self._enqueue(topic)
+        self._queue[topic] = None
 
     def _news(self, topic: Topic, picture: Picture) -> Iterator[Notice]:
         now, told = self._clock(), self._told.pop(topic, {})
@@ -102,11 +121,16 @@ class Planner:
         if len(self._told) > MOST_TOLD:
             self._told.popitem(last=False)
 
-    def _enqueue(self, topic: Topic) -> bool:
-        if topic not in self._queue and len(self._queue) >= MOST_QUEUED:
+    def _is_news(self, topic: Topic, seen: Seen, now: float) -> bool:
+        if topic in self._queue:
             return False
-        self._queue.setdefault(topic)
-        return True
+        told = self._told.get(topic, {})
+        for judged in seen.judged:
+            if is_told(topic, judged):
+                said = told.get((judged.outcome, judged.classification))
+                if said is None or now - said.at >= QUIET:
+                    return True
+        return False
 
 
 def _over(topic: Topic, told: Iterable[Matter], found: Iterable[Matter], picture: Picture) -> Iterator[Notice]:

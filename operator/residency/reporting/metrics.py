@@ -97,8 +97,8 @@ class Metrics:
             registry=registry,
         )
         self.events_dropped = Counter(
-            "residency_events_dropped",
-            "Nodes and workloads of which no Event told, because too many waited already.",
+            "residency_events_dropped_pods",
+            "Pods that began to deviate, and of which no Event will tell, because too much waited to be told already.",
             registry=registry,
         )
         self.report_writes = Counter(

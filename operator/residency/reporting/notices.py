@@ -39,7 +39,6 @@ _OF_PODS: Final[Mapping[Outcome, str]] = {
     Outcome.NOT_LOCATED: "on nodes that are not there or virtual",
     Outcome.INTRUDER: "on nodes that are kept for classified pods",
 }
-# Of a node only what is the node's matter.
 _OF_NODES: Final[Mapping[Outcome, str]] = {
     Outcome.MISPLACED: "here that may not be",
     Outcome.UNKNOWN: "here of which it cannot be told whether they may be",
@@ -93,11 +92,23 @@ def kin(pod: str) -> str:
     return stem if stem and _made_up(ending, _OF_POD) else pod
 
 
-def topics(key: PodKey, seen: Seen | None) -> Iterator[Topic]:
+def topics(key: PodKey, seen: Seen) -> Iterator[Topic]:
     """What a pod belongs to."""
     yield Topic(key[0], kin(key[1]))
-    if seen is not None and seen.node:
+    if seen.node:
         yield Topic("", seen.node)
+
+
+def deviates(seen: Seen) -> bool:
+    """Whether anything is the matter with a pod."""
+    return any(judged.outcome in REASONS for judged in seen.judged)
+
+
+def is_told(topic: Topic, judged: Judged) -> bool:
+    """Whether it is a matter of the topic's: of a node's only what may be its fault."""
+    if topic.namespace:
+        return judged.outcome in REASONS
+    return judged.outcome in _OF_NODES and judged.classification != NOT_IN_FORCE
 
 
 def notices(topic: Topic, picture: Picture) -> dict[Matter, Notice]:
@@ -106,7 +117,7 @@ def notices(topic: Topic, picture: Picture) -> dict[Matter, Notice]:
     for key in sorted(_pods(topic, picture)):
         seen = picture.look(key)
         for judged in () if seen is None else seen.judged:
-            if seen is not None and _is_told(topic, judged):
+            if seen is not None and is_told(topic, judged):
                 found.setdefault((judged.outcome, judged.classification), []).append((key, seen, judged))
     return {matter: _notice(topic, matter, pods, picture) for matter, pods in found.items()}
 
@@ -168,12 +179,6 @@ def _pods(topic: Topic, picture: Picture) -> Collection[PodKey]:
         return picture.pods_on(topic.name)
     name = topic.name
     return [key for key in picture.pods_in(topic.namespace) if key[1].startswith(name) and kin(key[1]) == name]
-
-
-def _is_told(topic: Topic, judged: Judged) -> bool:
-    if topic.namespace:
-        return judged.outcome in REASONS
-    return judged.outcome in _OF_NODES and judged.classification != NOT_IN_FORCE
 
 
 def _made_up(ending: str, lengths: Collection[int]) -> bool:
