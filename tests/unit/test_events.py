@@ -19,7 +19,7 @@ from residency.core.judge import NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodView, Term
-from residency.reporting.events import MOST_QUEUED, MOST_TOLD, QUIET, RECALL, Planner
+from residency.reporting.events import LATER, MOST_QUEUED, MOST_TOLD, QUIET, RECALL, Planner
 from residency.reporting.notices import MOST_EXAMPLES, NOTE_LENGTH, REASONS, Notice, Topic, kin
 
 NL = ClassificationName("nl")
@@ -274,6 +274,36 @@ def test_what_could_not_be_told_is_told_again() -> None:
     assert world.told() == {NODE: first[NODE]}
 
 
+def test_what_may_not_be_told_yet_is_told_later() -> None:
+    world = World()
+    world.pods("web")
+    world.node("n", "US")
+    told = world.told()
+    world.planner.postpone(NODE, told[NODE][0])
+    assert world.told() == {}
+    world.time += LATER
+    assert world.told() == {NODE: told[NODE]}
+    assert world.told() == {}
+
+
+def test_that_it_is_over_is_told_later_too_unless_it_is_not() -> None:
+    world = World()
+    world.pods("web")
+    world.node("n", "US")
+    world.told()
+    world.node("n", "NL")
+    over = world.told()[NODE]
+    world.planner.postpone(NODE, over[0])
+    assert world.told() == {}
+    world.time += LATER
+    assert world.told() == {NODE: over}
+    world.node("n", "US")
+    world.told()
+    world.planner.postpone(NODE, over[0])
+    world.time += LATER
+    assert world.told() == {}
+
+
 def test_a_node_that_comes_and_goes_is_told_each_time_what_is_so() -> None:
     world = World()
     world.pods("web")
@@ -389,7 +419,7 @@ NOW = datetime(2026, 11, 24, 2, 0, 0, 5, UTC)
 
 
 def made(note: str = "a note", regarding: Ref = WORKLOAD, related: Ref | None = POD) -> dict[str, object]:
-    notice = Notice(EventReason.MISPLACED, "nl", note)
+    notice = Notice((Outcome.MISPLACED, "nl"), note)
     return event(notice, regarding, related, "who" * 100, NOW)
 
 

@@ -123,7 +123,8 @@ class EventWriter:
         for notice in notices:
             try:
                 for regarding, related in (await self._about(topic, notice, picture)).items():
-                    await self._write(notice, regarding, related)
+                    if not await self._write(notice, regarding, related):
+                        self._planner.postpone(topic, notice)
             except (ApiError, Unreachable) as error:
                 if not _gone(error):
                     self._metrics.events.labels(str(notice.reason), "failed").inc()
@@ -149,7 +150,7 @@ class EventWriter:
             node = await self._owners.node(topic.name)
             return {} if node is None else {node: None}
         if not notice.examples:
-            told = self._told.pop(topic) or ()
+            told = self._told.get(topic) or ()
             return {ref: None for ref in told if ref.kind != "Pod" or picture.look((ref.namespace, ref.name))}
         about = await self._of_pods(notice)
         self._told.put(topic, tuple(about))
@@ -170,13 +171,15 @@ class EventWriter:
                 break  # the others are its too
         return about
 
-    async def _write(self, notice: Notice, regarding: Ref, related: Ref | None) -> None:
+    async def _write(self, notice: Notice, regarding: Ref, related: Ref | None) -> bool:
+        """Write an Event, unless there were too many about the same; whether it was."""
         result = "limited"
         if self._each.take(regarding.uid):
             await self._may()
             self._overall.take()
             result = await self._put(event(notice, regarding, related, self._identity, datetime.now(UTC)))
         self._metrics.events.labels(str(notice.reason), result).inc()
+        return result != "limited"
 
     async def _put(self, body: Object) -> str:
         """Create an Event, or count it up where it was told before."""
@@ -223,7 +226,7 @@ def _gone(error: ApiError | Unreachable) -> bool:
 
 def event(notice: Notice, regarding: Ref, related: Ref | None, identity: str, now: datetime) -> Object:
     """Write an Event; the same about the same has the same name, whoever writes it."""
-    said = "\0".join((regarding.uid, notice.reason, notice.classification, notice.note))
+    said = "\0".join((regarding.uid, *notice.matter, notice.note))
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     body: Object = {
         "apiVersion": EVENTS.api_version,

@@ -33,6 +33,8 @@ QUIET: Final = 600.0
 """Seconds in which the same is not told again of the same, however the pods change."""
 RECALL: Final = 1800.0
 """Seconds after which it is told again although nothing has changed."""
+LATER: Final = 60.0
+"""Seconds after which it is told what could not be told for the time being."""
 MOST_QUEUED: Final = 1_000
 """Topics that wait to be told."""
 MOST_TOLD: Final = 2_000
@@ -87,7 +89,7 @@ class Planner:
         for topic in list(islice(self._told, LOOKED_AFTER)):
             self._told.move_to_end(topic)
             for matter, said in self._told[topic].items():
-                over = not any(lasts(topic, matter, key, picture) for key in said.examples)
+                over = now >= said.at and not any(lasts(topic, matter, key, picture) for key in said.examples)
                 if (over or now - said.at >= RECALL) and len(self._queue) < MOST_QUEUED:
                     self._queue[topic] = None
 
@@ -103,6 +105,11 @@ class Planner:
         """Tell of a topic once more, because it could not be told."""
         self._told.pop(topic, None)
         self._queue[topic] = None
+
+    def postpone(self, topic: Topic, notice: Notice) -> None:
+        """Tell it in a while if it is still so, because too much has been told of the same."""
+        at = self._clock() + LATER - (0 if notice.over else RECALL)
+        self._told.setdefault(topic, {})[notice.matter] = _Said(at, notice.note, notice.examples)
 
     def _news(self, topic: Topic, picture: Picture) -> Iterator[Notice]:
         now, told = self._clock(), self._told.pop(topic, {})

@@ -72,8 +72,8 @@ Matter = tuple[Outcome, str]
 class Notice:
     """Something to be told of a topic."""
 
-    reason: EventReason
-    classification: str
+    matter: Matter
+    """Compliant: what deviated from the classification does so no more."""
     note: str
     examples: tuple[PodKey, ...] = ()
     """The first pods that it is about."""
@@ -81,9 +81,19 @@ class Notice:
     """Whether they wait for a node, so that people will look at the pods themselves."""
 
     @property
+    def reason(self) -> EventReason:
+        """What an Event of it is called."""
+        return REASONS.get(self.matter[0], EventReason.COMPLIANCE_RESTORED)
+
+    @property
+    def over(self) -> bool:
+        """Whether it tells that something is over."""
+        return self.matter[0] not in REASONS
+
+    @property
     def type(self) -> Literal["Normal", "Warning"]:
         """How bad it is."""
-        return "Normal" if self.reason is EventReason.COMPLIANCE_RESTORED else "Warning"
+        return "Normal" if self.over else "Warning"
 
 
 def kin(pod: str) -> str:
@@ -147,7 +157,7 @@ def restored(topic: Topic, classification: str) -> Notice:
     """Tell that it is over."""
     what = "" if classification in _NONE else f" from {classification}"
     note = f"No pod {'of this' if topic.namespace else 'on this node'} deviates{what} any more."
-    return Notice(EventReason.COMPLIANCE_RESTORED, classification, note)
+    return Notice((Outcome.COMPLIANT, classification), note)
 
 
 def _notice(topic: Topic, matter: Matter, pods: list[tuple[PodKey, Seen, Judged]], picture: Picture) -> Notice:
@@ -163,7 +173,7 @@ def _notice(topic: Topic, matter: Matter, pods: list[tuple[PodKey, Seen, Judged]
         said += f" {_OF_PODS[outcome]}" + (f"; {pod} on node {seen.node}" if seen.node else "")
     why = why_unplaceable(picture, name, seen.view) if outcome is Outcome.UNPLACEABLE else ""
     note = f"{said}: {why or judged.why}. Fix: {REMEDIES[outcome]}."
-    return Notice(REASONS[outcome], name, one_line(note, NOTE_LENGTH), keys, waiting=not seen.node)
+    return Notice(matter, one_line(note, NOTE_LENGTH), keys, waiting=not seen.node)
 
 
 def _of(classification: str) -> str:
