@@ -66,7 +66,7 @@ def web(installed: Installation, controller: Controller) -> Iterator[Object]:
     yield made
     country(cluster, "DE")
     cluster.request("DELETE", f"{path}/web", {"propagationPolicy": "Background"})
-    wait_for(lambda: compliant(controller) == 0)
+    wait_for(lambda: not pods(cluster, "of-german"))
 
 
 def compliant(controller: Controller) -> float:
