@@ -32,6 +32,8 @@ CALM: Final = 30.0
 """Seconds between them while no pod begins or ceases to deviate: more or fewer may comply."""
 SHARE: Final = 20
 """How much longer than it took to work the reports out to rest after it."""
+RETRY: Final = 10.0
+"""Seconds after which a failure may be over."""
 LOOK_AGAIN: Final = 300.0
 """Seconds between looks whether OpenReports has been installed."""
 BURST: Final = 30
@@ -65,11 +67,10 @@ class ReportWriter:
         self._each: Buckets[str] = Buckets(BURST_EACH, A_SECOND_EACH, clock, MOST_NAMESPACES)
         self._picture: weakref.ref[Picture] | None = None
         self._there = False
-        self._look_at = clock()
         self._due = clock()
         """When to work them out even though nothing is known to have changed."""
         self._rested = clock()
-        """When it may be done at all."""
+        """When anything may be done at all."""
         self._changed = True
         self._written: dict[str, str] = {}
         """What was written, by namespace, as a digest."""
@@ -83,49 +84,55 @@ class ReportWriter:
         """Write for ever."""
         while True:
             await asyncio.sleep(LOOK)
-            picture = None if self._picture is None else self._picture()
-            if picture is None:
-                continue
-            try:
-                await self._look(picture)
-            except (ApiError, Unreachable) as error:
-                self._lost(error)
-            except Exception:  # reports are a courtesy: nothing depends on them
-                log.exception("reports could not be written")
-                self._there, self._look_at = False, self._clock() + LOOK_AGAIN
-            del picture
+            await self.look()
+
+    async def look(self) -> None:
+        """Write what is to be written and may be now; nothing that goes wrong with it is raised."""
+        picture = None if self._picture is None else self._picture()
+        if picture is None:
+            return
+        try:
+            await self._look(picture)
+        except (ApiError, Unreachable) as error:
+            self._lost(error)
+        except Exception:  # reports are a courtesy: nothing depends on them
+            log.exception("reports could not be written")
+            self._rest(LOOK_AGAIN)
 
     async def _look(self, picture: Picture) -> None:
         now = self._clock()
+        if now < self._rested or (self._there and not self._changed and now < self._due):
+            return
         if not self._there:
-            if now < self._look_at:
-                return
             await self._find()
-        if now >= self._rested and (self._changed or now >= self._due):
-            self._changed = False
-            wanted = await self._work_out(picture)
-            took = self._clock() - now
-            self._rested, self._due = now + took * SHARE, now + CALM
-            await self._write(wanted)
+        self._changed = False
+        wanted = await self._work_out(picture)
+        self._due = now + CALM
+        self._rested = now + (self._clock() - now) * SHARE
+        await self._write(wanted)
 
     async def _find(self) -> None:
         """See whether there is OpenReports, and which reports of ours are there from before."""
         found = await self._client.find(REPORTS, fields=f"metadata.name={REPORT_NAME}", metadata_only=True)
         metadata = [item["metadata"] for item in found]
-        self._written = {
-            one["namespace"]: "" for one in metadata if (one.get("labels") or {}).get(MANAGED_BY) == "residency"
-        }
-        self._there = self._changed = True
-        log.info("reports are written for OpenReports", extra={"there": len(self._written)})
+        ours = [one["namespace"] for one in metadata if (one.get("labels") or {}).get(MANAGED_BY) == "residency"]
+        self._written = {namespace: self._written.get(namespace, "") for namespace in ours}
+        self._there = True
+        log.info("reports are written for OpenReports", extra={"there": len(ours)})
 
     def _lost(self, error: ApiError | Unreachable) -> None:
-        """Look again whether there is OpenReports: at once where there was, and after a while where there was not."""
+        """Try again, after a while or, where there is no OpenReports or no right to it, after a longer one."""
         absent = isinstance(error, ApiError) and error.not_found
+        refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 429
         if not absent:
             log.warning("reports cannot be written", extra={"error": str(error)})
             self._metrics.report_writes.labels("failed").inc()
-        self._look_at = self._clock() + (0 if self._there and absent else LOOK_AGAIN)
-        self._there = False
+        # What is not found may be a namespace, or all of OpenReports: look for the latter.
+        self._rest(RETRY if not refused or (absent and self._there) else LOOK_AGAIN)
+        self._there = self._there and not absent
+
+    def _rest(self, seconds: float) -> None:
+        self._rested, self._changed = self._clock() + seconds, True
 
     async def _work_out(self, picture: Picture) -> Mapping[str, Object]:
         passing: dict[str, Mapping[str, int]] = {}
@@ -151,9 +158,13 @@ class ReportWriter:
             digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
             if self._written.get(namespace) == digest:
                 continue
-            if not self._each.take(namespace) or not self._overall.take():
+            if self._overall.wait:
+                self._changed = True
+                return
+            if not self._each.take(namespace):
                 self._changed = True
                 continue
+            self._overall.take()
             if await self._apply(namespace, body):
                 self._written[namespace] = digest
 
