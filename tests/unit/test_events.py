@@ -108,8 +108,8 @@ def test_of_pods_on_a_relabelled_node_the_node_and_the_workload_are_told() -> No
     assert (of_node.reason, of_node.type) == (of_pods.reason, of_pods.type) == (EventReason.MISPLACED, "Warning")
     why = "its node has country US, where nl allows country NL"
     remedy = REMEDIES[Outcome.MISPLACED]
-    assert of_node.note == f"2 pods of nl here that may not be; for example ns/{WEB[0]}: {why}. Fix: {remedy}."
-    assert of_pods.note == f"2 pods of nl on nodes that are not allowed; {WEB[0]} on node n: {why}. Fix: {remedy}."
+    assert of_node.note == f"2 pods of nl here that may not be; for example ns/{WEB[0]}: {why}. Fix: {remedy}"
+    assert of_pods.note == f"2 pods of nl on nodes that are not allowed; {WEB[0]} on node n: {why}. Fix: {remedy}"
     assert of_pods.examples == (("ns", WEB[0]), ("ns", WEB[1]))
 
 
@@ -241,7 +241,7 @@ def test_a_pod_that_waits_in_vain_is_told_what_is_asked_and_how_many_nodes_have_
     assert (topic, notice.reason, notice.waiting) == (Topic("ns", "web"), EventReason.UNPLACEABLE, True)
     assert notice.note == (
         "1 pod of nl without a node to go to: nl asks country NL (2 nodes) and deployment-model government (1 node); "
-        f"of 3 nodes none has all of that. Fix: {REMEDIES[Outcome.UNPLACEABLE]}."
+        f"of 3 nodes none has all of that. Fix: {REMEDIES[Outcome.UNPLACEABLE]}"
     )
 
 

@@ -172,7 +172,7 @@ def _notice(topic: Topic, matter: Matter, pods: list[tuple[PodKey, Seen, Judged]
     else:
         said += f" {_OF_PODS[outcome]}" + (f"; {pod} on node {seen.node}" if seen.node else "")
     why = why_unplaceable(picture, name, seen.view) if outcome is Outcome.UNPLACEABLE else ""
-    note = f"{said}: {why or judged.why}. Fix: {REMEDIES[outcome]}."
+    note = f"{said}: {why or judged.why}. Fix: {REMEDIES[outcome]}"
     return Notice(matter, one_line(note, NOTE_LENGTH), keys, waiting=not seen.node)
 
 
