@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK: Final = 1.0
 """Seconds between looks whether something is to be written."""
-CALM: Final = 30.0
+CALM: Final = 10.0
 """Seconds between them while no pod begins or ceases to deviate: more or fewer may comply."""
 SHARE: Final = 20
 """How much longer than it took to work the reports out to rest after it."""
