@@ -132,6 +132,7 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "excludedNamespaces": "{cilium,rook}",
         "metrics.series": "1500",
         "metrics.namespaceDetail": "true",
+        "reports.enabled": "false",
         "defaultClassification.name": "nl-bio",
         "defaultClassification.excludeSelectors": r"{team in (ci\, sandbox)\,!tenant,legacy=}",
     }
@@ -155,6 +156,7 @@ def test_values_reach_the_controller(cluster: ControlPlane) -> None:
         "--default-classification=nl-bio",
         "--default-exclude-selector=team in (ci, sandbox),!tenant",
         "--default-exclude-selector=legacy=",
+        "--no-reports",
     ]
     (namespace,) = of_kind(manifests, "Namespace")
     assert namespace["metadata"]["name"] == "canary"
@@ -289,6 +291,7 @@ def test_the_dashboard_is_the_file_under_the_label_that_sidecars_look_for(cluste
             f'canaryNamespace: "{NAMESPACE}" is in use for something else; name',
         ),
         (f"excludedNamespaces={{{CANARY}}}", f'excludedNamespaces: "{CANARY}" is the canaryNamespace'),
+        ("reports.enable=false", "'/reports': additional properties 'enable' not allowed"),
         ("defaultClassification=nl-bio", "'/defaultClassification': got string, want object"),
         ("defaultClassification.name=NL", "'/defaultClassification/name': 'NL' does not match pattern"),
         ("defaultClassification.name=residency-x", "'/defaultClassification/name': 'not' failed"),
@@ -342,8 +345,13 @@ def test_rights_to_policies_name_exactly_the_compiled_policies(rendered: list[Ma
         for resource in rule["resources"]
         for name in rule.get("resourceNames", ())
     }
-    assert bound == set(POLICIES)
+    assert bound == {*POLICIES, ("reports", "residency")}
     assert {*WRITERS, *GUARDS} == set(PolicyName)
+
+
+def test_without_reports_there_are_no_rights_to_any(cluster: ControlPlane) -> None:
+    rules = rules_of(render(cluster, "--set", "reports.enabled=false"), "ClusterRole", "Role")
+    assert [rule for rule in rules if "openreports.io" in rule["apiGroups"]] == []
 
 
 def test_rights_have_no_wildcard_no_secrets_and_no_way_to_more_rights(rendered: list[Manifest]) -> None:
@@ -372,6 +380,10 @@ def test_what_may_be_written_everywhere_without_a_name_is_little(rendered: list[
         ("residencyfindings", "create"),
         ("residencyfindings", "delete"),
         ("residencyfindings/status", "patch"),
+        ("events", "create"),
+        ("events", "patch"),
+        # Owners of pods, by their metadata.
+        *((resource, "get") for resource in ("pods", "nodes", "replicasets", "jobs")),
     }
 
 
@@ -453,6 +465,16 @@ ALLOWED: Final = [
     *((verb, "", kind, "", "", "") for verb in ("list", "watch") for kind in STORED),
     *((verb, "storage.k8s.io", "storageclasses", "", "", "") for verb in ("list", "watch")),
     ("patch", "apps", "daemonsets", "agent", "monitoring", ""),
+    ("create", "events.k8s.io", "events", "", "default", ""),
+    ("patch", "events.k8s.io", "events", "web.0123", "payments", ""),
+    ("get", "", "pods", "web", "payments", ""),
+    ("get", "", "nodes", "node", "", ""),
+    ("get", "apps", "replicasets", "web-1", "payments", ""),
+    ("get", "batch", "jobs", "nightly-1", "payments", ""),
+    *(
+        (verb, "openreports.io", "reports", "residency", "payments", "")
+        for verb in ("list", "create", "patch", "delete")
+    ),
     ("create", "", "pods", "", CANARY, ""),
     ("create", "coordination.k8s.io", "leases", "", NAMESPACE, ""),
     ("update", "coordination.k8s.io", "leases", "residency-controller", NAMESPACE, ""),
@@ -478,6 +500,12 @@ FORBIDDEN: Final = [
     ("create", "", "pods", "", "default", ""),
     ("delete", "", "pods", "any", "default", ""),
     *EVICTING,
+    ("get", "events.k8s.io", "events", "web.0123", "payments", ""),
+    ("list", "events.k8s.io", "events", "", "", ""),
+    ("delete", "events.k8s.io", "events", "web.0123", "payments", ""),
+    ("list", "apps", "replicasets", "", "", ""),
+    ("list", "openreports.io", "reports", "", "", ""),
+    ("patch", "openreports.io", "reports", "somebody-elses", "payments", ""),
     ("create", "", "pods", "any", CANARY, "exec"),
     ("update", "coordination.k8s.io", "leases", "another", NAMESPACE, ""),
     ("update", "coordination.k8s.io", "leases", "residency-controller", "kube-system", ""),

@@ -262,7 +262,7 @@ def test_a_volume_elsewhere_is_found_until_it_is_deleted(installed: Installation
     wait_for(lambda: installed.cluster.request("GET", volume).get("status", {}).get("phase") == "Bound")
     found = soon(lambda: finding(installed, namespace, "german-misplaced-volumes"), state="Open", subject="Volumes")
     assert found["cause"] == f"volume {namespace} was bound to claim data"
-    assert [example["name"] for example in found["examples"]] == [f"{namespace} (claim data)"]
+    assert [(example["name"], example["node"]) for example in found["examples"]] == [("data", namespace)]
     installed.delete(f"{claims}/data")
     installed.delete(volume)
     soon(lambda: finding(installed, namespace, "german-misplaced-volumes"), 30, state="Resolved")

@@ -20,10 +20,11 @@ from residency.api.names import (
 )
 from residency.audit import life as module
 from residency.audit.causes import AT_THE_BEGINNING, MEANWHILE, NOT_SEEN
-from residency.audit.findings import MOST_EXAMPLES, REMEDIES, Finding, State, Subject
+from residency.audit.findings import MOST_EXAMPLES, Finding, State, Subject
 from residency.audit.gaps import SHORTEST, Blindness, Gaps
 from residency.audit.life import FindingKey, Findings, Sight, key_of
 from residency.audit.picture import Picture
+from residency.audit.remedies import REMEDIES
 from residency.audit.shapes import PodShapes
 from residency.audit.tally import PodKey, Tally
 from residency.core.audit import Judged, NodeView

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from residency.api.names import ClassificationName, Fact, Outcome
-from residency.audit.findings import REMEDIES, Finding, Subject
+from residency.audit.findings import Finding, Subject
 from residency.audit.life import Findings, Sight
+from residency.audit.remedies import REMEDIES
 from residency.audit.volumes import VolumePicture
 from residency.core.audit import NodeView
 from residency.core.catalogue import restore
@@ -54,7 +55,8 @@ class Stored:
     def look(self) -> None:
         self.now += 1
         tally = self.picture.tally
-        sight = Sight(Subject.VOLUMES, tally, self.picture.catalogue, title=self.picture.name_of)
+        picture = self.picture
+        sight = Sight(Subject.VOLUMES, tally, picture.catalogue, picture.volume_of, picture.claim_of)
         self.findings.look(sight, self.now, tally.take_changed())
 
     @property
@@ -117,11 +119,11 @@ def test_a_classification_that_is_tightened_is_a_cause() -> None:
     assert stored.only.cause == "classification nl was tightened"
 
 
-def test_examples_name_the_volume_and_the_claim_whose_data_it_holds() -> None:
+def test_examples_name_the_claim_whose_data_it_is_and_the_volume_that_it_is_on() -> None:
     stored = Stored()
     stored.label("US")
     stored.look()
-    assert [example.name for example in stored.only.examples] == ["pv-class (claim data)"]
+    assert [(example.name, example.node) for example in stored.only.examples] == [("data", "pv-class")]
 
 
 def test_a_volume_that_is_put_right_or_goes_resolves_its_finding() -> None:

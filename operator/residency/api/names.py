@@ -176,6 +176,28 @@ class EvictionState(StrEnum):
     """The controller has not been given the right."""
 
 
+class EventReason(StrEnum):
+    """Reasons of Kubernetes Events."""
+
+    MISPLACED = "Misplaced"
+    UNPINNED = "Unpinned"
+    UNPLACEABLE = "Unplaceable"
+    PLACE_UNKNOWN = "PlaceUnknown"
+    NOT_LOCATED = "NotLocated"
+    INTRUDER = "Intruder"
+    COMPLIANCE_RESTORED = "ComplianceRestored"
+    """What an Event of another reason told of is no more."""
+
+
+EVENT_CONTROLLER: Final = f"{GROUP}/controller"
+"""Who tells of it, in Events."""
+EVENT_ACTION: Final = "Audit"
+
+# OpenReports: where its Reports are, and how Residency's is called in every namespace. RBAC names it too.
+REPORTS_VERSION: Final = "openreports.io/v1alpha1"
+REPORT_NAME: Final = "residency"
+REPORT_SOURCE: Final = "residency"
+
 # In metrics, where a classification's name would stand. No classification can have these names.
 NO_CLASSIFICATION: Final = "(none)"
 NOT_IN_FORCE: Final = "(unknown)"

@@ -4,7 +4,6 @@ One finding stands for all pods, or all volumes, of a namespace to which the sam
 grow with the pods.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -91,26 +90,3 @@ class Finding:
         if self.classification == NOT_IN_FORCE:
             return f"{self.outcome.lower()}-classification{of}"
         return f"{self.classification}-{self.outcome.lower()}{of}"
-
-
-REMEDIES_OF_PODS: Final[Mapping[Outcome, str]] = {
-    Outcome.MISPLACED: "Restart it, so that it is placed anew (kubectl rollout restart), or put the facts right.",
-    Outcome.UNPINNED: "Restart it, so that it is placed anew and kept there (kubectl rollout restart).",
-    Outcome.UNKNOWN: "Have the facts attested by whoever may, or create the classification that is named.",
-    Outcome.NOT_LOCATED: "Delete it, so that it is created again elsewhere; keep classified pods off virtual nodes.",
-    Outcome.UNPLACEABLE: "Allow more, have the facts of more nodes attested, or change what the pod itself asks for.",
-    Outcome.INTRUDER: "Move it to other nodes, classify its namespace, or have the platform team exclude it.",
-}
-REMEDIES_OF_VOLUMES: Final[Mapping[Outcome, str]] = {
-    Outcome.MISPLACED: "Move its data to a volume of an allowed StorageClass and delete it, or put the facts right.",
-    Outcome.UNKNOWN: "Have the facts of its StorageClass, or of its nodes, attested by whoever may.",
-    Outcome.NOT_LOCATED: "Have the facts of its StorageClass attested, or label the volume itself.",
-}
-REMEDIES: Final[Mapping[Subject, Mapping[Outcome, str]]] = {
-    Subject.PODS: REMEDIES_OF_PODS,
-    Subject.VOLUMES: REMEDIES_OF_VOLUMES,
-    Subject.OBSERVATION: {},
-}
-"""What to do about each outcome that deviates."""
-
-OF_OBSERVATION: Final = "See the controller's log; what the audit says now is complete again once this is resolved."

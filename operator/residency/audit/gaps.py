@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from residency.api.names import NO_CLASSIFICATION
-from residency.audit.findings import OF_OBSERVATION, Finding, Subject
+from residency.audit.findings import Finding, Subject
+from residency.audit.remedies import OF_OBSERVATION
 
 SHORTEST: Final = 5.0
 """Seconds without a complete picture that are told of."""

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from residency.api.names import ClassificationName, Mode, Outcome
 from residency.audit.causes import AT_THE_BEGINNING, MEANWHILE, NOT_SEEN
-from residency.audit.findings import MOST_EXAMPLES, REMEDIES, Example, Finding, Subject
+from residency.audit.findings import MOST_EXAMPLES, Example, Finding, Subject
+from residency.audit.remedies import REMEDIES
 from residency.audit.tally import PodKey, Tally
 from residency.core.audit import Judged
 from residency.core.judge import MODES, Catalogue

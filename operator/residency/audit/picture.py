@@ -9,7 +9,7 @@ Pods of excluded namespaces are not kept: nothing is asked of them.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from residency.audit.spread import Spread
 from residency.audit.tally import Line, PodKey, Tally
 from residency.core.audit import Judged, NodeView, judge_bound, judge_waiting, satisfies
 from residency.core.judge import Ask, Catalogue, NamespaceLabels, asked_keys, asks
+from residency.core.workload import PodView
 
 MOST_KEPT: Final = 50_000
 """Judgements that are kept; then it starts afresh, so that what is gone does not pile up."""
@@ -41,6 +42,16 @@ class _Kept(msgspec.Struct, gc=False):
 class _Node(msgspec.Struct, gc=False):
     view: NodeView
     shape: NodeShape
+
+
+class Seen(NamedTuple):
+    """What there is to know of one pod."""
+
+    node: str
+    """"" while it waits for one."""
+    view: PodView
+    """What of it is judged; once it is bound, without the names of nodes."""
+    judged: tuple[Judged, ...]
 
 
 class Eligible(msgspec.Struct, frozen=True):
@@ -121,9 +132,23 @@ class Picture:
         """The classified pods that wait for a node."""
         return self._waiting.keys()
 
-    def in_namespace(self, name: str) -> Collection[PodKey]:
-        """All pods of a namespace."""
-        return self._in_namespace.get(name, ())
+    @property
+    def classified(self) -> Mapping[str, NamespaceLabels]:
+        """The namespaces that are classified, and what their labels say; also those that are left alone."""
+        return self._namespaces
+
+    def pods_on(self, node: str) -> Collection[PodKey]:
+        """The pods that are bound to a node; not to be changed, nor kept."""
+        return self._on_node.get(node, ())
+
+    def pods_in(self, namespace: str) -> Collection[PodKey]:
+        """The pods of a namespace; not to be changed, nor kept."""
+        return self._in_namespace.get(namespace, ())
+
+    def look(self, key: PodKey) -> Seen | None:
+        """Look at one pod; None where there is no such pod, or nothing is asked of it."""
+        pod = self._pods.get(key)
+        return None if pod is None else Seen(pod.node, pod.shape.view, pod.judged)
 
     # What it is told
 

@@ -44,6 +44,7 @@ ClaimKey = tuple[str, str]
 _T = TypeVar("_T")
 
 _NOT_CLASSIFIED = NamespaceLabels()
+_NO_VOLUME = "pvc/"
 
 
 class _Volume(msgspec.Struct):
@@ -105,14 +106,13 @@ class VolumePicture:
         return self._catalogue
 
     def claim_of(self, key: VolumeKey) -> str:
-        """The name of the claim whose data a volume holds; "" where there is no such volume."""
+        """The name of the claim whose data it is, whether or not there is a volume."""
         volume = self._volumes.get(key[1])
-        return volume.view.claim[1] if volume is not None and volume.key == key else ""
+        return volume.view.claim[1] if volume is not None and volume.key == key else key[1].removeprefix(_NO_VOLUME)
 
-    def name_of(self, key: VolumeKey) -> str:
-        """A volume as people look for it, with the claim whose data it holds."""
-        claim = self.claim_of(key)
-        return f"{key[1]} (claim {claim})" if claim else key[1]
+    def volume_of(self, key: VolumeKey) -> str:
+        """The name of the volume; "" where there is none."""
+        return "" if key[1].startswith(_NO_VOLUME) else key[1]
 
     # What it is told
 
@@ -296,7 +296,7 @@ class VolumePicture:
 
 
 def _without_volume(key: ClaimKey) -> VolumeKey:
-    return key[0], f"pvc/{key[1]}"
+    return key[0], f"{_NO_VOLUME}{key[1]}"
 
 
 def _asks(catalogue: Catalogue, name: ClassificationName) -> object:

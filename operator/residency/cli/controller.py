@@ -90,6 +90,12 @@ def add_to(commands: "Commands") -> None:
         help="show also how many pods of which outcome there are in every namespace, however many series that makes",
     )
     add(
+        "--no-reports",
+        action="store_false",
+        dest="reports",
+        help="write no Reports for OpenReports (openreports.io), also where that is installed",
+    )
+    add(
         "--identity",
         type=_identity,
         default=os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
@@ -114,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
                 findings=Keeping(days=options.findings_days, most=options.findings_stored),
                 series=options.metrics_series,
                 namespace_detail=options.metrics_namespace_detail,
+                reports=options.reports,
             )
         )
     except ConfigurationError as error:

@@ -185,7 +185,7 @@ class Evictor:
         return set() if self._picture is None else {workload_of(pod) for pod in self._picture.waiting}
 
     def _size(self, workload: Workload) -> int:
-        pods = () if self._picture is None else self._picture.in_namespace(workload[0])
+        pods = () if self._picture is None else self._picture.pods_in(workload[0])
         return sum(workload_of(pod) == workload for pod in pods)
 
     # One pod

@@ -169,6 +169,10 @@ class Keeper:
         """All findings, the resolved ones that are kept among them."""
         return (*self._findings, *self._observed.values())
 
+    def known(self) -> tuple[Finding, ...] | None:
+        """The same; None until everything has been looked at that is to be known from before."""
+        return self.current if {Subject.PODS, Subject.VOLUMES} <= self._looked else None
+
     @property
     def not_stored(self) -> int:
         """How many that are not resolved have no object."""
@@ -189,7 +193,7 @@ class Keeper:
         self.look_at(Sight(Subject.PODS, picture.tally, picture.catalogue, picture.node_of), pods)
         volumes = self._audit.volumes
         if volumes is not None:
-            sight = Sight(Subject.VOLUMES, volumes.tally, volumes.catalogue, title=volumes.name_of)
+            sight = Sight(Subject.VOLUMES, volumes.tally, volumes.catalogue, volumes.volume_of, volumes.claim_of)
             self.look_at(sight, volumes.tally.take_changed())
 
     def look_at(self, sight: Sight, changed: Collection[PodKey]) -> None:

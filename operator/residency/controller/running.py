@@ -13,11 +13,13 @@ from residency.cluster.client import Client
 from residency.cluster.connection import connect
 from residency.controller.auditing import Audit
 from residency.controller.canary import Canary
+from residency.controller.events import EventWriter
 from residency.controller.evicting import Evictor
 from residency.controller.findings import Keeper, Keeping
 from residency.controller.lease import Elector, LeaseLost, Timing
 from residency.controller.loop import Loop, Progress
 from residency.controller.reconcile import Reconciler
+from residency.controller.reports import ReportWriter
 from residency.controller.serving import Server
 from residency.controller.watching import Watcher
 from residency.policy.compile import Settings
@@ -64,6 +66,8 @@ class Options:
     """How many series there may be of the metrics that grow with the catalogue or the cluster."""
     namespace_detail: bool = False
     """Whether metrics show every namespace."""
+    reports: bool = True
+    """Whether to write reports for OpenReports, where that is installed."""
 
 
 class Controller:
@@ -141,22 +145,28 @@ class Controller:
         settings = self._options.settings
         canary = Canary(client, settings.canary_namespace, self._options.api_servers)
         audit = Audit(client, (*settings.excluded, settings.canary_namespace))
-        self._metrics.add(AuditCollector(audit, series=self._options.series))
-        detail = self._options.namespace_detail
-        self._metrics.add(SpreadCollector(audit, series=self._options.series, namespaces=detail))
-        self._metrics.add(VolumeCollector(audit, series=self._options.series))
         keeper = Keeper(client, audit, settings.own_namespace, self._options.findings, led_until=elector.found)
-        audit.listeners.append(keeper)
-        self._metrics.add(FindingsCollector(keeper, series=self._options.series))
+        self._show(audit, keeper)
+        events = EventWriter(client, self._metrics, self._options.identity)
+        reports = ReportWriter(client, self._metrics, keeper.known)
+        audit.listeners += [keeper, events, *([reports] if self._options.reports else [])]
         evictor = Evictor(client, audit, self._metrics)
         reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)
+        telling = keeper.run(), events.run(), reports.run()
         try:
-            works = (loop.run(), audit.run(loop.wake), keeper.run(), evictor.run(loop.wake))
-            await _first(stop.wait(), elector.hold(), *works, _watch(watcher))
+            works = loop.run(), audit.run(loop.wake), evictor.run(loop.wake), *telling, _watch(watcher)
+            await _first(stop.wait(), elector.hold(), *works)
         finally:
             await canary.close()
+
+    def _show(self, audit: Audit, keeper: Keeper) -> None:
+        series = self._options.series
+        self._metrics.add(AuditCollector(audit, series=series))
+        self._metrics.add(SpreadCollector(audit, series=series, namespaces=self._options.namespace_detail))
+        self._metrics.add(VolumeCollector(audit, series=series))
+        self._metrics.add(FindingsCollector(keeper, series=series))
 
 
 async def _watch(watcher: Watcher) -> None:

@@ -110,6 +110,21 @@ class Metrics:
             registry=registry,
         )
 
+        self.events = Counter(
+            "residency_events",
+            "Kubernetes Events that were to be written, by what came of them.",
+            ["reason", "result"],
+            registry=registry,
+        )
+        self.events_dropped = Counter(
+            "residency_events_dropped_pods",
+            "Pods that began to deviate, and of which no Event will tell, because too much waited to be told already.",
+            registry=registry,
+        )
+        self.report_writes = Counter(
+            "residency_report_writes", "OpenReports Reports written and deleted.", ["result"], registry=registry
+        )
+
     def classifications(self, ready: int, unready: int) -> None:
         """Set how many classifications are Ready."""
         self._classifications.labels("true").set(ready)

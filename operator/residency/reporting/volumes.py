@@ -86,8 +86,8 @@ NO_VOLUMES: Final = AuditedVolumes()
 
 def _examples(volumes: VolumePicture, name: str) -> Iterator[str]:
     for key, judged in volumes.tally.examples(name, SHOWN):
-        claim = volumes.claim_of(key)
-        yield f"{key[0]}/{key[1]} ({f'of claim {claim}: ' if claim else ''}{judged.why})"
+        claim = f"of claim {volumes.claim_of(key)}: " if volumes.volume_of(key) else ""
+        yield f"{key[0]}/{key[1]} ({claim}{judged.why})"
 
 
 class Audit(Protocol):
