@@ -209,7 +209,8 @@ class Reporting:
     """A ReportWriter at work on a world."""
 
     def __init__(self, server: Server, namespaces: int = 1) -> None:
-        self.server, self.world, self.findings = server, World(), list[Finding]()
+        self.server, self.world = server, World()
+        self.findings: list[Finding] | None = []
         self.writer = ReportWriter(cast(Client, server), Metrics(), self._found, lambda: self.world.time)
         for number in range(namespaces):
             self.world.picture.put_namespace(f"ns-{number}", NamespaceLabels("nl"))
@@ -247,6 +248,16 @@ def test_a_report_that_says_the_same_is_not_written_again() -> None:
     it.look()
     assert [it.look(60), it.look(60, changed=False)] == [0, 0]
     it.world.pods("further", namespace="ns-0")
+    assert it.look(60, changed=False) == 1
+
+
+def test_nothing_is_written_or_deleted_while_it_is_not_known_what_there_is_to_report() -> None:
+    it = Reporting(Server())
+    it.look()
+    it.findings = None
+    it.world.pods("further", namespace="ns-0")
+    assert it.look(60) == 0
+    it.findings = []
     assert it.look(60, changed=False) == 1
 
 
