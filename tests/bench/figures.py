@@ -86,6 +86,7 @@ class Row:
 
 ROWS: Final = (
     Row("nodes", lambda f: f.nodes, "{:.0f}", grows=False),
+    Row("a pod as JSON", lambda f: f.pod_bytes / 1000, "{:.1f} KB", grows=False),
     Row("start to first complete verdict", lambda f: f.first_verdict_s, "{:.1f} s"),
     Row("CPU until then", lambda f: f.first_verdict_cpu_s, "{:.1f} s"),
     Row("resident after that", lambda f: f.resident_mb, "{:.0f} MB"),
