@@ -159,6 +159,15 @@ def test_a_deployment_is_not_put_right_while_its_newer_pods_deviate() -> None:
     assert world.reasons()[Topic("ns", "web-79c8f4bd5f")] == [EventReason.COMPLIANCE_RESTORED]
 
 
+def test_a_stateful_set_is_put_right_whatever_becomes_of_others_whose_names_begin_alike() -> None:
+    world = World()
+    world.node("n", "US")
+    world.pods("my-db-0", "my-cache-0")
+    world.told()
+    world.gone("my-db-0")
+    assert world.reasons() == {Topic("ns", "my-db"): [EventReason.COMPLIANCE_RESTORED]}
+
+
 def test_other_workloads_whose_names_begin_alike_keep_nobody_from_being_put_right() -> None:
     world = World()
     world.node("n", "US")
@@ -312,6 +321,16 @@ def test_a_node_that_comes_and_goes_is_told_each_time_what_is_so() -> None:
         assert world.reasons()[NODE] == [EventReason.MISPLACED]
         world.node("n", "NL")
         assert world.reasons()[NODE] == [EventReason.COMPLIANCE_RESTORED]
+
+
+def test_a_pod_that_is_made_again_on_another_node_is_told_of_there() -> None:
+    world = World()
+    world.node("n", "US")
+    world.node("m", "US")
+    world.pods("db-0")
+    world.told()
+    world.pods("db-0", node="m")
+    assert world.reasons() == {NODE: [EventReason.COMPLIANCE_RESTORED], Topic("", "m"): [EventReason.MISPLACED]}
 
 
 def test_what_changes_back_before_it_is_told_is_not_told() -> None:

@@ -158,6 +158,10 @@ class Picture:
             return
         pod = self._pods.get(key)
         seen = PodSeen(node, None if pod is None else pod.node)
+        if pod is not None and pod.node not in ("", node):
+            # Pods never move: this is another one of the same name.
+            self.remove_pod(key)
+            pod = None
         if pod is None:
             pod = self._pods[key] = _Kept(node, shape)
         elif pod.node == node and pod.shape is shape:
