@@ -157,6 +157,18 @@ CASES: Final = (
         24 * 60,
         near={'residency_findings{classification="nl", subject="Pods", state="Acknowledged"}': always(1)},
     ),
+    Case(
+        "ResidencyFindingsNotStored",
+        {"residency_findings_not_stored": always(3)},
+        15,
+        near={"residency_findings_not_stored": f"3x10 0x{LONG}"},
+    ),
+    Case(
+        "ResidencyEvictionsHalted",
+        {'residency_evictions_halted{classification="nl"}': always(1)},
+        5,
+        near={'residency_evictions_halted{classification="nl"}': always(0)},
+    ),
     Case("ResidencyGuardNotInForce", {IN_FORCE: broken("1", "0")}, BREAKS + 5, near={IN_FORCE: f"1x9 0x3 1x{LONG}"}),
     # Not one sample was there before somebody first edited something.
     Case(

@@ -232,8 +232,8 @@ ONLY_WHEN_IT_HAPPENS: Final = {
     "residency_reconcile_errors_total",
     "residency_audit_watches_lost_total",
     "residency_default_classification_in_force",
-    "residency_volumes",
     "residency_findings",
     "residency_evictions_total",
+    "residency_evictions_halted",
 }
 """What has no series before there is anything to count, or, the default, where none is configured."""

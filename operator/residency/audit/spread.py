@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from residency.api.names import MISSING, NO_CLASSIFICATION, Fact
 from residency.audit.tally import Line, PodKey, line_of
-from residency.core.audit import Judged, NodeView, believed
+from residency.core.audit import Judged, NodeView, believed, undoubted
 
 _K = TypeVar("_K")
 
@@ -28,10 +28,10 @@ _FACTS: Final = (Fact.COUNTRY.value, Fact.PROVIDER.value, Fact.CONTROLLED_FROM.v
 
 
 def place_of(node: NodeView | None) -> Place:
-    """Read a node's place as far as it is known: nothing of a virtual one, nor what contradicts itself."""
+    """Read a node's place as far as it is known: nothing of a virtual one, nor what is contradicted."""
     if node is None or node.virtual:
         return NOWHERE
-    labels = believed(node.labels)
+    labels = undoubted(believed(node.labels))
     return Place(*(labels.get(fact) or MISSING for fact in _FACTS))
 
 
