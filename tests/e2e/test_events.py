@@ -92,10 +92,9 @@ def told(cluster: ControlPlane, kind: str, name: str, reason: EventReason, secon
 
 
 def complaints(controller: Controller) -> list[Object]:
-    """What it logged that is not as it should be."""
-    return [
-        line for line in controller.lines if line["level"] in ("warning", "error") and "in force" not in line["message"]
-    ]
+    """What those who write Events and Reports logged that is not as it should be."""
+    writers = ("residency.controller.events", "residency.controller.reports")
+    return [line for line in controller.lines if line["logger"] in writers and line["level"] != "info"]
 
 
 def test_a_misplaced_pod_is_told_of_at_its_deployment_and_its_node_until_it_is_put_right(
