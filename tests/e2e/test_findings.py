@@ -283,7 +283,7 @@ def test_an_intruder_is_found_until_it_leaves(installed: Installation) -> None:
 def test_eviction_resolves_what_it_can_as_the_budget_allows(installed: Installation) -> None:
     name = f"found-{next(numbers)}"
     cluster = installed.cluster
-    evicting = {"runningPods": "Evict", "eviction": {"perMinute": 60}}
+    evicting = {"runningPods": "Evict", "eviction": {"maxPerMinute": 60}}
     installed.classify(name, allowing("DE", "NL", **evicting))
     installed.wait_ready(name)
     installed.namespace(name, name)
