@@ -35,3 +35,11 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ControlPlane]:
+    """A control plane with the default pools for the tests of one file, which install what they want."""
+    with ControlPlane() as cluster:
+        cluster.add_pools(DEFAULT_POOLS)
+        yield cluster

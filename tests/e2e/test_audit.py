@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane import DEFAULT_POOLS, ControlPlane, RequestError
+from controlplane import ControlPlane, RequestError
 from controlplane.pools import EU_PRIVATE, ODC_NOORD, POOL_LABEL, node_is_usable
 from e2e.installation import ADMISSION, CLASSIFICATIONS, NAMESPACE, Controller, Installation, wait_for
 from residency.api.names import CANARY, CLASSIFICATION, ENFORCEMENT, NO_CLASSIFICATION, SOVEREIGN, Fact, PolicyName
@@ -29,13 +29,6 @@ SETTLED: Final = 60.0
 POOL: Final = {"eu": "eu-private", "us": "us-amsterdam", "plain": "plain", "odc": "odc-noord"}
 FRANKFURT: Final = "eu-private-0"
 numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
-        cluster.add_pools(DEFAULT_POOLS)
-        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from controlplane import DEFAULT_POOLS, ControlPlane, RequestError
+from controlplane import ControlPlane, RequestError
 from e2e.installation import Controller, Installation, wait_for
 from residency.api.names import CLASSIFICATION, EventReason, Fact
 from residency.controller import events
@@ -21,13 +21,6 @@ FRANKFURT: Final = "eu-private-0"
 OPENREPORTS: Final = Path(__file__).parents[1] / "openreports.yaml"
 REPORT: Final = "/apis/openreports.io/v1alpha1/namespaces/{}/reports/residency"
 CONTAINERS: Final = [{"name": "c", "image": "c"}]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
-        cluster.add_pools(DEFAULT_POOLS)
-        yield cluster
 
 
 @pytest.fixture(scope="module")

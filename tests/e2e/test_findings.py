@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from controlplane import DEFAULT_POOLS, ControlPlane, RequestError
+from controlplane import ControlPlane, RequestError
 from controlplane.pools import EU_PRIVATE, ODC_NOORD, POOL_LABEL, US_AMSTERDAM
 from e2e.installation import ADMISSION, NAMESPACE, Controller, Installation, wait_for
 from residency.api.names import CLASSIFICATION, NO_CLASSIFICATION, REGION, SOVEREIGN, Fact, PolicyName
@@ -27,13 +27,6 @@ GERMAN: Final = {
     "nodes": {"anyOf": [{"countries": ["DE"]}], "tolerations": [{"key": SOVEREIGN, "operator": "Exists"}]},
 }
 numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
-        cluster.add_pools(DEFAULT_POOLS)
-        yield cluster
 
 
 @pytest.fixture(scope="module")

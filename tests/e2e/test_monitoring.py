@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alert_cases import promtool_tests
-from controlplane import DEFAULT_POOLS, ControlPlane, RequestError, build
+from controlplane import ControlPlane, RequestError, build
 from controlplane.pools import EU_PRIVATE, POOL_LABEL
 from dashboard.panels import ROWS, Panel
 from e2e.installation import CHART, Controller, Installation, wait_for
@@ -58,13 +58,6 @@ def test_every_alert_fires_when_it_should_and_only_then(programs: dict[str, Path
 
 
 # On a real control plane
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
-        cluster.add_pools(DEFAULT_POOLS)
-        yield cluster
 
 
 @pytest.fixture(scope="module")

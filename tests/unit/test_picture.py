@@ -14,12 +14,13 @@ from residency.audit import picture as module
 from residency.audit.picture import Eligible, Picture
 from residency.audit.shapes import PodShapes
 from residency.audit.tally import PodKey
-from residency.core.audit import Judged, NodeView, believed, judge_bound, judge_running, satisfies
+from residency.core.audit import Judged, NodeView, believed, judge_bound, judge_running, satisfies, undoubted
 from residency.core.catalogue import restore
 from residency.core.judge import Catalogue, NamespaceLabels, asks
 from residency.core.placement import ANYWHERE, Placement
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodView, Term
+from told import Told
 
 COUNTRY, MODEL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value
 NL, EU = ClassificationName("nl"), ClassificationName("eu")
@@ -102,14 +103,14 @@ def _located(world: World, judged: Mapping[PodKey, Iterable[Judged]]) -> Mapping
     counts = Counter[Any]()
     for pod, some in judged.items():
         node = world.nodes.get(world.pods[pod].node_name)
-        known = believed(node.labels) if node is not None and not node.virtual else {}
+        known = undoubted(believed(node.labels)) if node is not None and not node.virtual else {}
         place = tuple(known.get(fact.value, "(unknown)") for fact in facts)
         names = [j.classification for j in some if j.outcome is not Outcome.INTRUDER]
         counts.update((name, place) for name in names if world.pods[pod].node_name)
     return counts
 
 
-class Both:
+class Both(Told):
     """Tells the picture and the world the same."""
 
     def __init__(self) -> None:
@@ -123,26 +124,6 @@ class Both:
     def remove_pod(self, key: PodKey) -> None:
         self.picture.remove_pod(key)
         self.world.pods.pop(key, None)
-
-    def put_node(self, node: NodeView) -> None:
-        self.picture.put_node(node)
-        self.world.nodes[node.name] = node
-
-    def remove_node(self, name: str) -> None:
-        self.picture.remove_node(name)
-        self.world.nodes.pop(name, None)
-
-    def put_namespace(self, name: str, labels: NamespaceLabels) -> None:
-        self.picture.put_namespace(name, labels)
-        self.world.namespaces[name] = labels
-
-    def remove_namespace(self, name: str) -> None:
-        self.picture.remove_namespace(name)
-        self.world.namespaces.pop(name, None)
-
-    def set_catalogue(self, known: Catalogue) -> None:
-        self.picture.set_catalogue(known)
-        self.world.catalogue = known
 
     def from_scratch(self) -> Picture:
         """A picture that is told only what is now, in another order."""

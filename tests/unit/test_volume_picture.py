@@ -27,6 +27,7 @@ from residency.core.volumes import (
     said_by_nodes,
 )
 from residency.core.workload import Term
+from told import Told
 
 COUNTRY, SUBDIVISION, MODEL = Fact.COUNTRY.value, Fact.SUBDIVISION.value, Fact.DEPLOYMENT_MODEL.value
 ZONE, HOST, TRUSTED = "topology.kubernetes.io/zone", "kubernetes.io/hostname", "example.com/trusted"
@@ -102,7 +103,7 @@ def expected(found: Mapping[VolumeKey, tuple[Judged, ...]]) -> tuple[Any, ...]:
     return dict(counts), deviating
 
 
-class Both:
+class Both(Told):
     """Tells the picture and the world the same."""
 
     def __init__(self) -> None:
@@ -134,26 +135,6 @@ class Both:
     def remove_class(self, name: str) -> None:
         self.picture.remove_class(name)
         self.world.classes.pop(name, None)
-
-    def put_node(self, node: NodeView) -> None:
-        self.picture.put_node(node)
-        self.world.nodes[node.name] = node
-
-    def remove_node(self, name: str) -> None:
-        self.picture.remove_node(name)
-        self.world.nodes.pop(name, None)
-
-    def put_namespace(self, name: str, labels: NamespaceLabels) -> None:
-        self.picture.put_namespace(name, labels)
-        self.world.namespaces[name] = labels
-
-    def remove_namespace(self, name: str) -> None:
-        self.picture.remove_namespace(name)
-        self.world.namespaces.pop(name, None)
-
-    def set_catalogue(self, asked: Catalogue) -> None:
-        self.picture.set_catalogue(asked)
-        self.world.catalogue = asked
 
     def from_scratch(self) -> VolumePicture:
         """A picture that is told only what is now, in another order."""
