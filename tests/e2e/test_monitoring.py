@@ -18,7 +18,7 @@ from controlplane.pools import EU_PRIVATE, POOL_LABEL
 from dashboard.panels import ROWS, Panel
 from e2e.installation import CHART, Controller, Installation, wait_for
 from e2e.prometheus import RULES, Prometheus, api_server_job, controller_job
-from residency.api.names import Fact
+from residency.api.names import REGION, Fact
 
 Object = dict[str, Any]
 
@@ -94,7 +94,7 @@ def inhabit(installed: Installation) -> None:
     assert not create(installed, "of-de", "refused", nodeName="plain-0")
     pods = "/api/v1/namespaces/of-de/pods"
     wait_for(lambda: all(p["spec"].get("nodeName") for p in installed.cluster.request("GET", pods)["items"]))
-    moved = {"metadata": {"labels": {Fact.COUNTRY: "US"}}}
+    moved = {"metadata": {"labels": {Fact.COUNTRY: "US", REGION: "us-east-1"}}}
     installed.cluster.request("PATCH", f"/api/v1/nodes/{FRANKFURT}", moved)
 
 
@@ -206,6 +206,7 @@ def test_every_rule_can_be_evaluated_and_says_in_words_what_is_wrong(prometheus:
         "ResidencyNoEligibleNodes",
         "ResidencyIntruders",
         "ResidencyNodesUnknown",
+        "ResidencyFindingsOpen",
     }
     (misplaced,) = begun["ResidencyPodsMisplaced"]
     assert misplaced["summary"] == "Pods run where de does not allow it"
