@@ -181,8 +181,13 @@ class Installation:
         except RequestError as error:
             if error.status != 409:
                 raise
-        live = self.classification(name)
-        return self._object("PUT", f"{CLASSIFICATIONS}/{name}", live | {"spec": dict(spec)})
+        while True:  # the controller writes its status between any two requests
+            live = self.classification(name)
+            try:
+                return self._object("PUT", f"{CLASSIFICATIONS}/{name}", live | {"spec": dict(spec)})
+            except RequestError as error:
+                if error.status != 409:
+                    raise
 
     def classification(self, name: str) -> Object:
         """Read a classification."""

@@ -29,12 +29,15 @@ from residency.cluster.reflector import Gap, Key, Metadata, Reflector
 from residency.cluster.resources import FINDINGS
 from residency.controller.auditing import BLIND, REST
 from residency.reporting.findings import acknowledgement, from_status, read, to_status
+from residency.reporting.limits import Bucket
 from residency.reporting.status import Json, change
 
 log = logging.getLogger(__name__)
 
 WRITES: Final = 20
-"""At the most in a second."""
+"""Findings that are written in a second, in the long run."""
+BURST: Final = 120
+"""Findings that are written at once: as many as a whole node's pods, each in a namespace of its own, can make."""
 CALM: Final = 30.0
 """Seconds between two writes of one finding where only its count or its examples have changed."""
 LOOK: Final = 1.0
@@ -153,6 +156,7 @@ class Keeper:
         """Findings for which there was no room."""
         self._failures: dict[Key, int] = {}
         self._queue = Queue()
+        self._writes = Bucket(BURST, WRITES, time.monotonic)
         self._wake = asyncio.Event()
         self._ready = False
         self._seen: dict[Subject, Callable[[], Tally | None]] = {}
@@ -375,7 +379,8 @@ class Keeper:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK)
             elif await self._write(key):
-                await asyncio.sleep(1 / WRITES)
+                self._writes.take()
+                await asyncio.sleep(self._writes.wait)
 
     async def _write(self, key: Key) -> bool:
         """Make one object what it should be; return whether anything was sent."""
