@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -14,7 +15,6 @@ from bench.catalogues import specification
 from bench.etcd import Entry, Etcd
 from bench.population import (
     CLASSIFICATIONS,
-    NAMESPACES,
     Ground,
     Json,
     Kind,
@@ -26,6 +26,7 @@ from bench.population import (
     exchanged,
     ground,
     namespace_name,
+    namespaces,
     node_manifest,
     node_name,
     node_status,
@@ -39,6 +40,7 @@ from controlplane import ControlPlane
 from e2e.installation import Controller, Installation, wait_for
 from keepalive import Answer, KeepAlive
 from residency.api.names import CLASSIFICATION, Fact
+from residency.cluster.resources import FINDINGS
 
 MERGE: Final = "application/merge-patch+json"
 STRIDE: Final = 7919
@@ -71,7 +73,7 @@ class Cluster:
             self.installation.classify(name, specification(number))
         for name in names:
             self.installation.wait_ready(name)
-        for number in range(NAMESPACES):
+        for number in namespaces():
             labels = {CLASSIFICATION: classified_as(number)} if classified_as(number) else {}
             body = {"metadata": {"name": namespace_name(number), "labels": labels}}
             self._send("POST", "/api/v1/namespaces", body)
@@ -122,6 +124,14 @@ class Cluster:
         """Make of the first node something else."""
         body = {"metadata": {"labels": {Fact.COUNTRY.value: country(on) or None}}}
         self._send("PATCH", f"/api/v1/nodes/{node_name(0)}", body, MERGE)
+
+    def finding(self, namespace: str, name: str) -> Json:
+        """The status of a ResidencyFinding; empty where there is none."""
+        answer = self._api.send("GET", FINDINGS.path(name, namespace=namespace))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return {}
+        status: Json = _done(answer).get("status", {})
+        return status
 
     @contextlib.contextmanager
     def writer(self) -> Iterator["Writer"]:

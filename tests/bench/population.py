@@ -22,6 +22,8 @@ NAMESPACES: Final = 400
 POOLS: Final = 40
 CROWD: Final = 110
 """Pods on the first node, which is the one that is relabelled."""
+CROWDED: Final = range(NAMESPACES, NAMESPACES + 2 * 20, 2)
+"""Their namespaces, which have no other pods: it is they in which something begins when that node is relabelled."""
 
 
 class Ground(StrEnum):
@@ -88,7 +90,7 @@ class Population:
     def pod(self, number: int) -> Pod:
         """One pod: the first of them crowd the first node, the others fill the nodes in turn."""
         chance = crc32(b"%d" % number)
-        namespace = chance % NAMESPACES
+        namespace = CROWDED[number % len(CROWDED)] if number < CROWD else chance % NAMESPACES
         behind = (number - CROWD) * (self.nodes - 1) // (self.pods - CROWD)
         return Pod(
             number,
@@ -114,6 +116,10 @@ class Population:
             if line is not None and pod.number != without:
                 counts[line] += 1
         return counts
+
+    def crowds(self) -> Mapping[tuple[str, str], int]:
+        """How many pods are misplaced while the first node is abroad, by their namespace and its classification."""
+        return Counter((pod.namespace, pod.classification) for pod in map(self.pod, range(CROWD)))
 
     def marker(self) -> int:
         """The number of a pod that complies, and is not on the first node: its coming and going shows."""
@@ -147,6 +153,12 @@ def _outcome(pod: Pod, on: Ground, *, somewhere: bool) -> Outcome:
 
 def _allows(on: Ground) -> bool:
     return on in (Ground.ALLOWED, Ground.SOVEREIGN)
+
+
+def namespaces() -> Iterator[int]:
+    """The numbers of all namespaces."""
+    yield from range(NAMESPACES)
+    yield from CROWDED
 
 
 def namespace_name(number: int) -> str:

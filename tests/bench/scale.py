@@ -19,7 +19,7 @@ from typing import Final
 
 from bench.cluster import Cluster, Refused, restarts
 from bench.figures import Figures, Machine, table, targets, verdict
-from bench.population import Ground, Line, Population
+from bench.population import Ground, Json, Line, Population
 from bench.process import Process
 from controlplane import ControlPlane, ControlPlaneError
 from e2e.installation import Controller
@@ -62,6 +62,10 @@ def counts(exposition: str) -> Mapping[Line, int]:
     return found
 
 
+def _state(finding: Json) -> tuple[str, int]:
+    return finding.get("state", ""), finding.get("count", 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
     """Events at a rate, and what one cost beyond an idle time as long."""
@@ -96,7 +100,7 @@ class Measurement:
         idle = self._idle()
         happened = self._events(idle)
         self._end_shows()
-        relabelled = self._relabelled()
+        relabelled, told = self._relabelled()
         sizes, seconds = zip(*(self._scrape() for _ in range(SCRAPES)), strict=True)
         after = self._process.memory
         self._controller.stop()
@@ -114,6 +118,8 @@ class Measurement:
             event_cpu_ms=happened.cpu_ms,
             relabel_s=median(relabelled),
             relabel_most_s=max(relabelled),
+            finding_s=median(told),
+            finding_most_s=max(told),
             scrape_kb=median(sizes) / 1000,
             scrape_s=median(seconds),
             scrape_most_s=max(seconds),
@@ -169,15 +175,28 @@ class Measurement:
             writer.restart(last, 0)
             self._shows(self._wanted[Ground.ALLOWED], time.monotonic())
 
-    def _relabelled(self) -> list[float]:
-        found = []
+    def _relabelled(self) -> tuple[list[float], list[float]]:
+        """Seconds until all counts, and until all findings, say that the first node is another."""
+        counted, told = [], []
         for _ in range(RELABELLINGS // 2):
             for on in (Ground.ABROAD, Ground.ALLOWED):
                 began = time.monotonic()
                 self.cluster.relabel(on)
-                found.append(self._shows(self._wanted[on], began))
+                counted.append(self._shows(self._wanted[on], began))
+                told.append(self._told(on, began))
                 time.sleep(PAUSE)
-        return found
+        return counted, told
+
+    def _told(self, on: Ground, began: float) -> float:
+        """Wait until there is a finding in every namespace with pods on the first node, or until all are resolved."""
+        for (namespace, classification), pods in self.cluster.population.crowds().items():
+            wanted = ("Open", pods) if on is Ground.ABROAD else ("Resolved", 0)
+            name = f"{classification}-misplaced"
+            while (found := _state(self.cluster.finding(namespace, name))) != wanted:
+                if time.monotonic() - began > SOON:
+                    raise Wrong(f"after {SOON:.0f} s the finding {namespace}/{name} says {found} instead of {wanted}")
+                time.sleep(LOOK)
+        return time.monotonic() - began
 
     def _scrape(self) -> tuple[int, float]:
         began = time.monotonic()

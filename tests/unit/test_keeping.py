@@ -145,8 +145,8 @@ class Cluster:
             self.keeper.changed(self.complete.tally.take_changed(), self.complete)
         self.keeper.look()
         self.objects.asked.clear()
-        while (key := self.keeper._queue.take(self.time)) is not None:
-            await self.keeper._write(key)
+        while (due := self.keeper._queue.take(self.time)) is not None:
+            await self.keeper._write(due[0])
         return list(self.objects.asked)
 
     def status(self, namespace: str = "ns", name: str = "nl-misplaced") -> Object:
@@ -418,6 +418,44 @@ async def test_beginnings_and_ends_are_written_before_what_is_only_more(cluster:
     assert await cluster.look(CALM) == ["create b/nl-misplaced", "tell b/nl-misplaced", "tell a/nl-misplaced"]
 
 
+async def test_news_of_a_whole_node_is_written_at_once_and_more_at_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BURST", 3)
+    monkeypatch.setattr(module, "WRITES", 1)
+    cluster = Cluster()
+    await cluster.adopt()
+    for number in range(5):
+        cluster.namespace(f"ns-{number}", "US")
+    assert cluster.complete
+    cluster.keeper.changed(cluster.complete.tally.take_changed(), cluster.complete)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(cluster.keeper._writing(), 0.5)
+    assert len(cluster.objects.there) == 3
+
+
+async def test_what_is_only_more_does_not_keep_news_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BURST", 1)
+    monkeypatch.setattr(module, "WRITES", 20)
+    cluster = Cluster()
+    await cluster.adopt()
+    for number in range(9):
+        cluster.namespace(f"ns-{number}", "US")
+    await cluster.look()
+    for number in range(9):
+        cluster.pods(f"ns-{number}", 3)
+    await cluster.look()
+    cluster.time += CALM
+    writing = asyncio.create_task(cluster.keeper._writing())
+    await asyncio.sleep(0)
+    cluster.namespace("new", "US")
+    assert cluster.complete
+    cluster.keeper.changed(cluster.complete.tally.take_changed(), cluster.complete)
+    await asyncio.sleep(0.2)
+    writing.cancel()
+    told = [what for what in cluster.objects.asked if what.startswith("tell")]
+    assert told[1] == "tell new/nl-misplaced"
+    assert len(told) < 9
+
+
 # Gaps
 
 
@@ -562,4 +600,5 @@ def test_a_queue_does_each_thing_once_and_first_what_is_due_first() -> None:
     queue.add(("a", "late"), 5.0)
     queue.add(("a", "late"), 30.0)
     assert queue.take(4.0) is None
-    assert [queue.take(25.0), queue.take(25.0), queue.take(100.0)] == [("a", "late"), ("a", "early"), None]
+    assert [queue.take(25.0), queue.take(25.0)] == [(("a", "late"), 5.0), (("a", "early"), 10.0)]
+    assert queue.take(100.0) is None

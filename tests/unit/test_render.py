@@ -114,7 +114,7 @@ def test_the_flags_of_the_controller_reach_the_policies(tmp_path: Path) -> None:
     expressions = bound[-1]["namespaceSelector"]["matchExpressions"]
     assert ["kube-system", "own", "x"] in [e.get("values") for e in expressions]
     assert ["c"] in [e.get("values") for e in expressions]
-    guards = (tmp_path / "validating" / "residency.yaml").read_text()
+    guards = str(rendered(tmp_path / "validating" / "residency.yaml"))
     assert "system:serviceaccount:own:sa" in guards
     assert '["mine"]' in guards
 

@@ -35,9 +35,9 @@ from residency.reporting.status import Json, change
 log = logging.getLogger(__name__)
 
 WRITES: Final = 20
-"""Findings that are written in a second, in the long run."""
+"""Findings that are written in a second, in the long run: as many that have news, and as many others."""
 BURST: Final = 120
-"""Findings that are written at once: as many as a whole node's pods, each in a namespace of its own, can make."""
+"""Findings with news that are written at once: as many as the pods of one node can make in as many namespaces."""
 CALM: Final = 30.0
 """Seconds between two writes of one finding where only its count or its examples have changed."""
 LOOK: Final = 1.0
@@ -101,6 +101,10 @@ class Stored(msgspec.Struct):
         return self.metadata.labels is not None and self.metadata.labels.managed_by == "residency"
 
 
+AT_ONCE: Final = 0.0
+"""When news is due."""
+
+
 class Queue:
     """What is to be done and not before when, each thing once."""
 
@@ -117,13 +121,13 @@ class Queue:
             self._due[key] = due
             heapq.heappush(self._heap, (due, key))
 
-    def take(self, now: float) -> Key | None:
-        """The first that is due."""
+    def take(self, now: float) -> tuple[Key, float] | None:
+        """The first that is due, and when it was."""
         while self._heap and self._heap[0][0] <= now:
             due, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:
                 del self._due[key]
-                return key
+                return key, due
         return None
 
 
@@ -156,7 +160,7 @@ class Keeper:
         """Findings for which there was no room."""
         self._failures: dict[Key, int] = {}
         self._queue = Queue()
-        self._writes = Bucket(BURST, WRITES, time.monotonic)
+        self._news = Bucket(BURST, WRITES, time.monotonic)
         self._wake = asyncio.Event()
         self._ready = False
         self._seen: dict[Subject, Callable[[], Tally | None]] = {}
@@ -373,14 +377,20 @@ class Keeper:
 
     async def _writing(self) -> None:
         while True:
-            key = self._queue.take(self._clock())
-            if key is None:
+            next_ = self._queue.take(self._clock())
+            if next_ is None:
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK)
-            elif await self._write(key):
-                self._writes.take()
-                await asyncio.sleep(self._writes.wait)
+                continue
+            key, due = next_
+            if not await self._write(key):
+                continue
+            if due == AT_ONCE:
+                self._news.take()
+                await asyncio.sleep(self._news.wait)
+            else:
+                await asyncio.sleep(1 / WRITES)
 
     async def _write(self, key: Key) -> bool:
         """Make one object what it should be; return whether anything was sent."""
@@ -492,7 +502,7 @@ class Keeper:
                 self._queue.add(key, self._clock() + CALM)
 
     def _soon(self, key: Key) -> None:
-        self._queue.add(key, 0.0)
+        self._queue.add(key, AT_ONCE)
         self._wake.set()
 
     def _observe(self, finding: Finding) -> None:

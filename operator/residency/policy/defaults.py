@@ -12,7 +12,8 @@ from residency.core.judge import Catalogue
 from residency.core.requirements import Operator, Requirement
 from residency.core.selectors import Selector
 from residency.policy.cel import literal
-from residency.policy.objects import Expressions, Frame, Pair, Scope, Settings, rule
+from residency.policy.economy import Expressions
+from residency.policy.objects import Frame, Pair, Scope, Settings, rule
 
 UNCLASSIFIED = Scope("DoesNotExist", without_excluded=False)
 """A selector for namespaces sees the labels that a new one brings.

@@ -4,22 +4,19 @@ Policies on pods and templates come in two scopes: ``classified`` (selected by t
 ``annotated`` (everywhere else, entered only where the annotation is): unclassified pods pay next to nothing.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from residency.api.names import CLASSIFICATION, MANAGED_BY, NAMESPACE_NAME, REVISION, Mode, PolicyName
 from residency.core.selectors import Selector
 from residency.policy.cel import literal
+from residency.policy.economy import Expressions, economical
 
 SCHEDULERS = ("system:kube-scheduler",)
 """Who may bind pods in classified namespaces unless told otherwise."""
 
 API_VERSION = "admissionregistration.k8s.io/v1"
-
-Expressions = Sequence[tuple[str, str]]
-"""Named CEL expressions: variables, or match conditions."""
 
 
 class Pair(NamedTuple):
@@ -98,7 +95,6 @@ OWNERLESS = (
 
 # No namespace has a label and has it not: what is bound so costs no request anything.
 _NOWHERE = [{"key": CLASSIFICATION, "operator": operator} for operator in ("Exists", "DoesNotExist")]
-_VARIABLE = re.compile(r"\bvariables\.(\w+)")
 _ACTIONS = {Mode.ENFORCE: ("Deny",), Mode.WARN: ("Warn", "Audit"), Mode.AUDIT: ("Audit",)}
 
 
@@ -119,11 +115,12 @@ class Frame:
         patch: str,
     ) -> Pair:
         """A policy that changes what is created, and its binding."""
+        declared, (patch,) = economical(variables, patch)
         spec = {
             "failurePolicy": "Fail",
             "reinvocationPolicy": self.settings.reinvocation_policy,
             "matchConstraints": {"resourceRules": [resource_rule]},
-            "variables": named(_used(variables, patch)),
+            "variables": named(declared),
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
         }
         if conditions:
@@ -146,10 +143,11 @@ class Frame:
 
         In a lower mode it warns of it, or notes it, instead.
         """
+        declared, (expression, text) = economical(variables, expression, text)
         spec = {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules},
-            "variables": named(_used(variables, f"{expression} {text}")),
+            "variables": named(declared),
             "validations": [
                 {
                     "expression": expression,
@@ -201,18 +199,6 @@ class Frame:
 def _only_where_refused(expression: str, text: str) -> str:
     """The API server works out the message also where nothing is refused; a message cannot ask for rights."""
     return text if "authorizer" in expression else f'({expression}) ? "" : {text}'
-
-
-def _used(variables: Expressions, expression: str) -> list[tuple[str, str]]:
-    """The variables that an expression uses, or that those use; a condition pays for all that are declared."""
-    used: list[tuple[str, str]] = []
-    names = set(_VARIABLE.findall(expression))
-    # Each uses only those before it.
-    for name, meaning in reversed(variables):
-        if name in names:
-            names.update(_VARIABLE.findall(meaning))
-            used.append((name, meaning))
-    return used[::-1]
 
 
 def rule(group: str, version: str, operations: Iterable[str], resources: Iterable[str]) -> dict[str, Any]:
