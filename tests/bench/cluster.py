@@ -117,8 +117,8 @@ class Cluster:
         return time.monotonic() - start
 
     def start(self) -> Controller:
-        """Start a controller."""
-        return self.installation.controller()
+        """Start a controller that shows every count: in this cluster there is something the matter with all it has."""
+        return self.installation.controller(f"--metrics-series={35 * CLASSIFICATIONS}")
 
     def relabel(self, on: Ground) -> None:
         """Make of the first node something else."""

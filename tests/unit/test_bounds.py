@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from residency.api.names import OTHER, SOVEREIGN, ClassificationName, Fact, Mode, Outcome
+from residency.api.names import NO_CLASSIFICATION, OTHER, SOVEREIGN, ClassificationName, Fact, Mode, Outcome
 from residency.audit.findings import Finding, Subject
 from residency.audit.gaps import Blindness
 from residency.audit.picture import Picture
@@ -22,7 +22,7 @@ from residency.core.requirements import Operator, Requirement
 from residency.core.volumes import VolumeView
 from residency.core.workload import PodView, Term
 from residency.reporting.audit import AuditCollector, Watched
-from residency.reporting.bounds import SERIES, Share, fit, fit_least, largest_first
+from residency.reporting.bounds import SERIES, Labels, Share, fit, fit_least, largest_first, worst_first
 from residency.reporting.findings import FindingsCollector
 from residency.reporting.metrics import Metrics
 from residency.reporting.spread import SpreadCollector
@@ -181,6 +181,14 @@ def test_what_does_not_fit_is_added_up_under_its_mode_and_outcome() -> None:
     own = {said["outcome"] for said, _ in shown if said["classification"] not in (OTHER, "(none)")}
     assert Outcome.MISPLACED in own
     assert Outcome.COMPLIANT not in own
+
+
+def test_intruders_are_shown_by_themselves_however_many_classifications_comply() -> None:
+    lines: dict[Labels, int] = {(f"class-{n}", Mode.ENFORCE, Outcome.COMPLIANT): 9 for n in range(30)}
+    lines[NO_CLASSIFICATION, "", Outcome.INTRUDER] = 1
+    shown = fit(lines, 10, worst_first, keep=(1, 2))
+    assert shown[NO_CLASSIFICATION, "", Outcome.INTRUDER] == 1
+    assert shown[OTHER, Mode.ENFORCE, Outcome.COMPLIANT] == 9 * 22
 
 
 def test_a_small_catalogue_shows_zeros_and_a_large_one_only_what_there_is() -> None:
