@@ -188,7 +188,7 @@ def test_intruders_are_shown_by_themselves_however_many_classifications_comply()
     lines[NO_CLASSIFICATION, "", Outcome.INTRUDER] = 1
     shown = fit(lines, 10, worst_first, keep=(1, 2))
     assert shown[NO_CLASSIFICATION, "", Outcome.INTRUDER] == 1
-    assert shown[OTHER, Mode.ENFORCE, Outcome.COMPLIANT] == 9 * 22
+    assert shown[OTHER, Mode.ENFORCE, Outcome.COMPLIANT] == 9 * 23
 
 
 def test_a_small_catalogue_shows_zeros_and_a_large_one_only_what_there_is() -> None:
