@@ -85,7 +85,7 @@ def largest_first(_: Labels, count: int) -> int:
 def worst_first(labels: Labels, _: int) -> tuple[bool, int]:
     """Rank lines of classification, mode and outcome: those in lower modes last, and of each what is worst first.
 
-    An intruder has no classification, so no mode; it runs where only what is classified may, as bad as what is enforced.
+    An intruder has no classification and so no mode; it is as bad as what is enforced.
     """
     return labels[1] in (Mode.WARN, Mode.AUDIT), _SEVERITY.index(Outcome(labels[2]))
 
