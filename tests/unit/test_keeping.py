@@ -433,8 +433,7 @@ async def test_news_of_a_whole_node_is_written_at_once_and_more_at_a_rate(monkey
 
 
 async def test_what_is_only_more_does_not_keep_news_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BURST", 1)
-    monkeypatch.setattr(module, "WRITES", 20)
+    monkeypatch.setattr(module, "MORE", 20)
     cluster = Cluster()
     await cluster.adopt()
     for number in range(9):

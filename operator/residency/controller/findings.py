@@ -35,9 +35,11 @@ from residency.reporting.status import Json, change
 log = logging.getLogger(__name__)
 
 WRITES: Final = 20
-"""Findings that are written in a second, in the long run: as many that have news, and as many others."""
+"""Findings with news that are written in a second, in the long run."""
 BURST: Final = 120
 """Findings with news that are written at once: as many as the pods of one node can make in as many namespaces."""
+MORE: Final = 5
+"""Others that are written in a second: what they count is exact in the metrics, and can wait here."""
 CALM: Final = 30.0
 """Seconds between two writes of one finding where only its count or its examples have changed."""
 LOOK: Final = 1.0
@@ -379,9 +381,7 @@ class Keeper:
         while True:
             next_ = self._queue.take(self._clock())
             if next_ is None:
-                self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK)
+                await self._until_news(LOOK)
                 continue
             key, due = next_
             if not await self._write(key):
@@ -390,7 +390,12 @@ class Keeper:
                 self._news.take()
                 await asyncio.sleep(self._news.wait)
             else:
-                await asyncio.sleep(1 / WRITES)
+                await self._until_news(1 / MORE)
+
+    async def _until_news(self, most: float) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), most)
 
     async def _write(self, key: Key) -> bool:
         """Make one object what it should be; return whether anything was sent."""
