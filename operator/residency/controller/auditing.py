@@ -16,8 +16,8 @@ from residency.audit.picture import Picture
 from residency.audit.tally import PodKey
 from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
-from residency.cluster.reflector import Reflector
-from residency.cluster.resources import CLAIMS, NAMESPACES, NODES, PODS, STORAGE_CLASSES, VOLUMES
+from residency.cluster.reflector import ItemT, Pace, Reflector, Sink
+from residency.cluster.resources import CLAIMS, NAMESPACES, NODES, PODS, STORAGE_CLASSES, VOLUMES, Resource
 from residency.controller.observed import Namespace, Namespaces, Node, Nodes, Pod, Pods
 from residency.controller.observed_storage import (
     Claim,
@@ -64,6 +64,8 @@ class Audit:
     excluded: Collection[str]
     """Namespaces that are left alone."""
     clock: Callable[[], float] = time.monotonic
+    pace: Pace | None = None
+    """How lists and watches are paced, if not as usual."""
     restarts: int = 0
     listeners: list[Listener] = field(default_factory=list)
     _catalogue: Catalogue | None = None
@@ -85,13 +87,16 @@ class Audit:
             self.judge_by(self._catalogue)
         classified = Namespaces(picture, volumes)
         self._reflectors = {
-            "pods": Reflector(self.client, PODS, Pod, Pods(picture)),
-            "nodes": Reflector(self.client, NODES, Node, Nodes(picture, volumes)),
-            "namespaces": Reflector(self.client, NAMESPACES, Namespace, classified, labels=CLASSIFICATION),
-            "persistentvolumes": Reflector(self.client, VOLUMES, PersistentVolume, PersistentVolumes(volumes)),
-            "persistentvolumeclaims": Reflector(self.client, CLAIMS, Claim, Claims(volumes)),
-            "storageclasses": Reflector(self.client, STORAGE_CLASSES, StorageClass, StorageClasses(volumes)),
+            "pods": self._reflector(PODS, Pod, Pods(picture)),
+            "nodes": self._reflector(NODES, Node, Nodes(picture, volumes)),
+            "namespaces": self._reflector(NAMESPACES, Namespace, classified, labels=CLASSIFICATION),
+            "persistentvolumes": self._reflector(VOLUMES, PersistentVolume, PersistentVolumes(volumes)),
+            "persistentvolumeclaims": self._reflector(CLAIMS, Claim, Claims(volumes)),
+            "storageclasses": self._reflector(STORAGE_CLASSES, StorageClass, StorageClasses(volumes)),
         }
+
+    def _reflector(self, resource: Resource, item: type[ItemT], sink: Sink[ItemT], labels: str = "") -> Reflector[Any]:
+        return Reflector(self.client, resource, item, sink, labels=labels, pace=self.pace)
 
     # What it knows
 
