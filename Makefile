@@ -23,7 +23,7 @@ $(STAMP): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; \
 		sys.exit(0 if v >= (3, 11) else "Python %d.%d is too old: 3.11 or newer is needed. Name one: make PYTHON=python3.11" % v[:2])'
 	@printf 'Installing the pinned dependencies into $(VENV) (once; about a minute) ...\n'
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@
 	@printf 'Dependencies are in place.\n'
@@ -53,7 +53,8 @@ test-deep: $(STAMP) ## 100,000 generated workloads for the judge, 100,000 change
 	@$(PY) -m controlplane build
 	@RESIDENCY_JUDGE_PODS=$${RESIDENCY_JUDGE_PODS:-64000} RESIDENCY_JUDGE_WORKLOADS=$${RESIDENCY_JUDGE_WORKLOADS:-28000} \
 		RESIDENCY_JUDGE_CLAIMS=$${RESIDENCY_JUDGE_CLAIMS:-8000} $(PY) -m pytest tests/e2e/test_one_judge.py
-	@RESIDENCY_REFLECTOR_EVENTS=100000 RESIDENCY_REFLECTOR_SECONDS=1800 $(PY) -m pytest -s tests/e2e/test_reflector.py
+	@RESIDENCY_REFLECTOR_EVENTS=100000 RESIDENCY_REFLECTOR_SECONDS=1800 $(PY) -m pytest -s \
+		tests/e2e/test_reflector.py tests/e2e/test_audit_faults.py
 
 lint: lint-python lint-chart ## Check style, types, import layers and the chart
 
