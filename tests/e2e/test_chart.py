@@ -256,6 +256,18 @@ def test_the_dashboard_is_the_file_under_the_label_that_sidecars_look_for(cluste
     assert shipped["data"]["residency.json"] == (Path(CHART) / "files" / "dashboards" / "residency.json").read_text()
 
 
+@pytest.mark.parametrize(("default", "told"), [("", False), ("nl-depv", True)])
+def test_the_notes_name_the_default_for_new_namespaces_where_there_is_one(
+    cluster: ControlPlane, default: str, told: bool
+) -> None:
+    settings = f"defaultClassification.name={default}"
+    said = cluster.helm("install", "residency", CHART, *OPERATOR, "--dry-run=client", "--set", settings)
+    notes = said.partition("NOTES:")[2]
+    assert "After `helm uninstall`" in notes
+    assert ("labelled as nl-depv." in notes) is told
+    assert ("labelled as" in notes) is told
+
+
 # What it refuses
 
 
