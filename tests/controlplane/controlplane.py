@@ -109,6 +109,13 @@ class ControlPlane:
         self._watchdog = None
 
     @property
+    def group(self) -> int:
+        """The process group for whatever must not outlive the control plane, nor whoever started it."""
+        if self._watchdog is None:
+            raise ControlPlaneError("the control plane is stopped")
+        return self._watchdog.group
+
+    @property
     def components(self) -> dict[str, int]:
         """The process ids of ``etcd``, ``kube-apiserver``, ``kube-apiserver-2``, ... that run."""
         return {name: component.pid for name, component in self._components.items() if component.running}
@@ -306,15 +313,13 @@ class ControlPlane:
         path: str = "/readyz",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        if self._watchdog is None:
-            raise ControlPlaneError(f"{name} cannot be started: the control plane is stopped")
         client = Client(url, tls)
         self._components[name] = Component(
             name=name,
             command=command,
             log=self._layout.log(name),
             ready=lambda: client.problem(path),
-            group=self._watchdog.group,
+            group=self.group,
         )
         self._components[name].start()
 

@@ -39,10 +39,11 @@ def wait_for(what: Callable[[], T | None], seconds: float = 60, *, saying: str =
 
 
 class Controller:
-    """One controller process."""
+    """One controller process, in the process group of a control plane: it ends with that, whatever happens."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *flags: str, own_namespace: str = NAMESPACE) -> None:
+    def __init__(self, group: int, kubeconfig: Path, log: Path, *flags: str, own_namespace: str = NAMESPACE) -> None:
         self.log = log
+        self._group = group
         self._command = [
             sys.executable,
             *("-m", "residency", "controller"),
@@ -56,7 +57,7 @@ class Controller:
         """Start it and wait until it listens."""
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                self._command, env=self._environment, stdout=output, stderr=output, start_new_session=True
+                self._command, env=self._environment, stdout=output, stderr=output, process_group=self._group
             )
         self.port = wait_for(self._port, 30, saying="the controller to listen")
         return self
@@ -157,7 +158,7 @@ class Installation:
         """Start a controller with the token of the chart's ServiceAccount."""
         kubeconfig = self.cluster.service_account_kubeconfig(NAMESPACE, ACCOUNT)
         log = self.folder / f"controller-{len(self.controllers)}.log"
-        controller = Controller(kubeconfig, log, *self.flags, *flags)
+        controller = Controller(self.cluster.group, kubeconfig, log, *self.flags, *flags)
         self.controllers.append(controller)
         return controller.start()
 

@@ -27,7 +27,9 @@ Json = dict[str, Any]
 class Prometheus:
     """A Prometheus on this machine."""
 
-    def __init__(self, program: Path, folder: Path, scraped: Sequence[Json]) -> None:
+    def __init__(self, group: int, program: Path, folder: Path, scraped: Sequence[Json]) -> None:
+        """It ends with the process group of a control plane, whatever happens."""
+        self._group = group
         (port,) = free_ports(1)
         self._url = f"http://127.0.0.1:{port}"
         self._log = folder / "prometheus.log"
@@ -47,7 +49,7 @@ class Prometheus:
     def running(self) -> "Iterator[Prometheus]":
         """Run it for a while."""
         with self._log.open("wb") as output:
-            process = subprocess.Popen(self._command, stdout=output, stderr=output)
+            process = subprocess.Popen(self._command, stdout=output, stderr=output, process_group=self._group)
             try:
                 wait_for(self._ready, 30, saying=f"Prometheus to be ready, see {self._log}")
                 yield self

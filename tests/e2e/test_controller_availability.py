@@ -152,7 +152,7 @@ def test_a_renewed_token_is_read_from_its_file(installed: Installation, tmp_path
     kubeconfig = tmp_path / "kubeconfig"
     good = installed.cluster.service_account_kubeconfig(NAMESPACE, "residency-controller").read_text()
     kubeconfig.write_text(good)
-    controller = Controller(kubeconfig, tmp_path / "log", *installed.flags).start()
+    controller = Controller(installed.cluster.group, kubeconfig, tmp_path / "log", *installed.flags).start()
     try:
         wait_for(lambda: controller.leads and controller.get("/readyz")[0] == 200)
         # All tokens that were made before a ServiceAccount are worth nothing to the one that replaces it.

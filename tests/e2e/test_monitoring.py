@@ -122,7 +122,7 @@ def prometheus(
     folder = tmp_path_factory.mktemp("prometheus")
     wait_for(lambda: controller.metric("residency_pods", outcome="Misplaced", mode="Enforce") == 2)
     jobs = [controller_job(controller), api_server_job(cluster, folder)]
-    with Prometheus(programs["prometheus"], folder, jobs).running() as prometheus:
+    with Prometheus(cluster.group, programs["prometheus"], folder, jobs).running() as prometheus:
         wait_for(lambda: len(prometheus.query("up == 1")) == 2, saying="both to be scraped")
         time.sleep(SCRAPED)
         yield prometheus
