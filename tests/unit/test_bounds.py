@@ -1,8 +1,11 @@
 """How many series there may be, and that nothing is lost where there would be more."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -208,6 +211,28 @@ def counted_when_empty(classifications: int) -> Mapping[tuple[str, str], float]:
         for name, labels, value in exposed(observed)
         if name == "residency_pods"
     }
+
+
+# With so many classifications everything fits by default, and with more as soon as there are so many series for each.
+# values.yaml and docs/metrics.md say both.
+FIT, EACH = 8, 63
+
+
+@pytest.mark.parametrize(("share", "lines"), [(Share.PODS, 7), (Share.VOLUMES, 5), (Share.ELIGIBLE_NODES, 1)])
+def test_as_many_classifications_have_all_their_lines_as_the_documents_say(share: Share, lines: int) -> None:
+    assert FIT * lines <= share.of(SERIES)
+    for classifications in range(FIT + 1, 1000):
+        assert classifications * lines <= share.of(EACH * classifications)
+
+
+def test_of_more_classifications_not_all_lines_fit_by_default() -> None:
+    assert any((FIT + 1) * lines > share.of(SERIES) for share, lines in ((Share.PODS, 7), (Share.VOLUMES, 5)))
+    assert any(10 * lines > share.of((EACH - 1) * 10) for share, lines in ((Share.PODS, 7), (Share.VOLUMES, 5)))
+    root = Path(__file__).parents[2]
+    for said in ("charts/residency/values.yaml", "docs/metrics.md"):
+        text = " ".join((root / said).read_text().replace("#", " ").split())
+        assert f"{FIT} classifications" in text
+        assert re.search(rf"\b{EACH} for each\b", text)
 
 
 def test_the_detail_of_namespaces_is_shown_only_where_it_is_wanted() -> None:
