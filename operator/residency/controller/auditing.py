@@ -27,6 +27,7 @@ from residency.controller.observed_storage import (
     StorageClass,
     StorageClasses,
 )
+from residency.controller.together import until_failure
 from residency.core.judge import Catalogue
 from residency.reporting.audit import Audited, Told
 
@@ -149,26 +150,12 @@ class Audit:
         """Watch for ever; ``wake`` is called when there is something new for a status."""
         while True:
             try:
-                await self._until_failure(wake)
+                await until_failure(*(one.run() for one in self._reflectors.values()), self._look(wake))
             except Exception:
                 log.exception("the audit failed, and begins again")
             self.restarts += 1
             await asyncio.sleep(REST)
             self._begin()
-
-    async def _until_failure(self, wake: Callable[[], None]) -> None:
-        """Watch until something fails, and raise that. A task group would lose a cancellation that comes meanwhile."""
-        works = (*(reflector.run() for reflector in self._reflectors.values()), self._look(wake))
-        tasks = [asyncio.create_task(work) for work in works]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
 
     async def _look(self, wake: Callable[[], None]) -> None:
         looked = woken = -REST

@@ -28,6 +28,7 @@ from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.reflector import Gap, Key, Metadata, Reflector
 from residency.cluster.resources import FINDINGS
 from residency.controller.auditing import BLIND, REST
+from residency.controller.together import until_failure
 from residency.reporting.findings import acknowledgement, from_status, read, to_status
 from residency.reporting.limits import Bucket
 from residency.reporting.status import Json, change
@@ -293,23 +294,12 @@ class Keeper:
             self._stored.clear()
             reflector = Reflector(self._client, FINDINGS, Stored, self)
             try:
-                await self._until_failure(reflector)
+                await until_failure(
+                    reflector.run(), self._begin(reflector), self._observing(), self._writing(), self._sweeping()
+                )
             except Exception:
                 log.exception("keeping findings failed, and begins again")
             await asyncio.sleep(REST)
-
-    async def _until_failure(self, reflector: Reflector[Stored]) -> None:
-        works = (reflector.run(), self._begin(reflector), self._observing(), self._writing(), self._sweeping())
-        tasks = [asyncio.create_task(work) for work in works]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
 
     async def _begin(self, reflector: Reflector[Stored]) -> None:
         """Go on with what is stored, as soon as that is known; without, where it takes too long."""

@@ -1,0 +1,22 @@
+"""Works that go on for ever side by side, and end together."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def until_failure(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of them until one fails, end the others, and raise what it raised.
+
+    A task group would lose a cancellation that comes meanwhile.
+    """
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
