@@ -161,6 +161,11 @@ def test_what_ended_while_no_controller_looked_is_resolved(
     label(installed, FRANKFURT, {Fact.COUNTRY: None})
     found = soon(lambda: finding(installed, namespace, "german-unknown"), state="Open")
     assert found["cause"] == f"node {FRANKFURT} was relabelled: country DE taken away"
+    label(installed, FRANKFURT, {Fact.COUNTRY: "DE"})
+    ended = soon(lambda: finding(installed, namespace, "german-unknown"), state="Resolved")
+    assert ended["resolution"] == f"node {FRANKFURT} was relabelled: country set to DE"
+    label(installed, FRANKFURT, {Fact.COUNTRY: None})
+    soon(lambda: finding(installed, namespace, "german-unknown"), state="Open")
     controller.stop()
     label(installed, FRANKFURT, {Fact.COUNTRY: "DE"})
     installed.controller()
@@ -173,6 +178,9 @@ def test_a_region_that_speaks_against_the_country_is_found(installed: Installati
     found = soon(lambda: finding(installed, namespace, "german-unknown"), state="Open")
     assert found["cause"] == f"node {FRANKFURT} was relabelled: {REGION} from de-frankfurt to us-east-1"
     assert found["examples"][0]["why"] == "its node says country DE, but its region is called us-east-1"
+    label(installed, FRANKFURT, {REGION: "de-frankfurt"})
+    ended = soon(lambda: finding(installed, namespace, "german-unknown"), state="Resolved")
+    assert ended["resolution"] == f"node {FRANKFURT} was relabelled: {REGION} from us-east-1 to de-frankfurt"
 
 
 def test_facts_that_contradict_each_other_are_found(installed: Installation, namespace: str) -> None:
@@ -321,6 +329,9 @@ def test_a_full_namespace_that_is_classified_is_found(installed: Installation) -
     installed.cluster.request("PATCH", f"/api/v1/namespaces/{name}", labels)
     found = soon(lambda: finding(installed, name, "german-misplaced"), state="Open", count=2)
     assert found["cause"] == f"namespace {name} was classified german"
+    installed.delete(f"/api/v1/namespaces/{name}/pods?gracePeriodSeconds=0")
+    ended = soon(lambda: finding(installed, name, "german-misplaced"), state="Resolved")
+    assert ended["resolution"].endswith("has ended or was deleted")
 
 
 # The custom resource
