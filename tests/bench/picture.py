@@ -90,7 +90,9 @@ def _panel(panel: Panel, figures: Sequence[Figures]) -> Iterator[str]:
     if panel.target is not None:
         y = bottom - panel.target * y_scale
         yield f'<line class="target" x1="{LEFT}" y1="{y:.1f}" x2="{LEFT + across}" y2="{y:.1f}"/>'
-        yield _text(LEFT, y - 5, f"target {panel.form.format(panel.target)}", "aim")
+        # Below its line where what was measured of smaller clusters passes just above.
+        passed = any(x < LEFT + across / 2 and 0 <= y - at < 2 * CROWDED for x, at in points)
+        yield _text(LEFT, y + 14 if passed else y - 5, f"target {panel.form.format(panel.target)}", "aim")
     yield f'<polyline class="line" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
     for (x, y), some, value in zip(points, figures, values, strict=True):
         yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
