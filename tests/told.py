@@ -1,6 +1,9 @@
 """What the pictures of pods and of volumes are both told, and a world beside each that forgets nothing."""
 
+from collections.abc import Callable
 from typing import Any
+
+from hypothesis import strategies as st
 
 from residency.core.audit import NodeView
 from residency.core.judge import Catalogue, NamespaceLabels
@@ -36,3 +39,8 @@ class Told:
         """There are other classifications."""
         self.picture.set_catalogue(known)
         self.world.catalogue = known
+
+
+def telling(what: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Callable[[Any], None]]:
+    """Generate calls of one of these methods, as functions of whom to tell."""
+    return st.tuples(*arguments).map(lambda values: lambda both: getattr(both, what)(*values))

@@ -162,6 +162,12 @@ class Installation:
         self.controllers.append(controller)
         return controller.start()
 
+    @property
+    def running(self) -> Controller:
+        """A controller that runs; a new one where none does."""
+        alive = (controller for controller in self.controllers if controller.alive)
+        return next(alive, None) or self.controller()
+
     def close(self) -> None:
         """End all controllers."""
         for controller in self.controllers:

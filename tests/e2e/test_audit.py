@@ -44,8 +44,7 @@ def installed(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def controller(installed: Installation) -> Controller:
     """A controller whose audit is complete."""
-    running = (controller for controller in installed.controllers if controller.alive)
-    controller = next(running, None) or installed.controller()
+    controller = installed.running
     wait_for(lambda: controller.metric("residency_audit_synced") == 1)
     return controller
 

@@ -78,8 +78,7 @@ def installed(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def controller(installed: Installation) -> Controller:
     """A controller that leads: the one before, unless a test has ended it."""
-    running = (controller for controller in installed.controllers if controller.alive)
-    controller = next(running, None) or installed.controller()
+    controller = installed.running
     wait_for(lambda: controller.leads)
     return controller
 

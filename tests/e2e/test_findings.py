@@ -47,7 +47,7 @@ def installed(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def controller(installed: Installation) -> Controller:
     """A controller whose audit is complete."""
-    controller = next(controller for controller in installed.controllers if controller.alive)
+    controller = installed.running
     wait_for(lambda: controller.metric("residency_audit_synced") == 1)
     return controller
 
@@ -316,7 +316,7 @@ def test_eviction_resolves_what_it_can_as_the_budget_allows(installed: Installat
     soon(lambda: finding(installed, name, f"{name}-misplaced"), state="Open", outcome="Misplaced")
     soon(lambda: finding(installed, name, f"{name}-misplaced"), 90, state="Resolved")
     wait_for(lambda: len(found := nodes()) == 2 and all(node.startswith(EU_PRIVATE.name) for node in found))
-    controller = next(controller for controller in installed.controllers if controller.alive)
+    controller = installed.running
     assert controller.metric("residency_evictions_total", classification=name, result="evicted") == 2
 
 

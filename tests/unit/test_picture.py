@@ -20,7 +20,7 @@ from residency.core.judge import Catalogue, NamespaceLabels, asks
 from residency.core.placement import ANYWHERE, Placement
 from residency.core.requirements import Operator, Requirement
 from residency.core.workload import PodView, Term
-from told import Told
+from told import Told, telling
 
 COUNTRY, MODEL = Fact.COUNTRY.value, Fact.DEPLOYMENT_MODEL.value
 NL, EU = ClassificationName("nl"), ClassificationName("eu")
@@ -185,21 +185,17 @@ _CATALOGUES = st.dictionaries(
 ).map(catalogue)
 
 
-def _told(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Callable[[Both], None]]:
-    return st.tuples(*arguments).map(lambda values: lambda both: getattr(both, name)(*values))
-
-
 _NEWS = st.one_of(
-    _told("put_pod", _KEYS, _PODS),
-    _told("put_pod", _KEYS, _PODS.map(lambda pod: replace(pod, node_name=""))),
-    _told("put_pod", _KEYS, _PODS),
-    _told("remove_pod", _KEYS),
-    _told("put_node", _VIEWS),
-    _told("put_node", _VIEWS),
-    _told("remove_node", _NODES),
-    _told("put_namespace", _NAMESPACES, _SAYS),
-    _told("remove_namespace", _NAMESPACES),
-    _told("set_catalogue", _CATALOGUES),
+    telling("put_pod", _KEYS, _PODS),
+    telling("put_pod", _KEYS, _PODS.map(lambda pod: replace(pod, node_name=""))),
+    telling("put_pod", _KEYS, _PODS),
+    telling("remove_pod", _KEYS),
+    telling("put_node", _VIEWS),
+    telling("put_node", _VIEWS),
+    telling("remove_node", _NODES),
+    telling("put_namespace", _NAMESPACES, _SAYS),
+    telling("remove_namespace", _NAMESPACES),
+    telling("set_catalogue", _CATALOGUES),
 )
 
 

@@ -27,7 +27,7 @@ from residency.core.volumes import (
     said_by_nodes,
 )
 from residency.core.workload import Term
-from told import Told
+from told import Told, telling
 
 COUNTRY, SUBDIVISION, MODEL = Fact.COUNTRY.value, Fact.SUBDIVISION.value, Fact.DEPLOYMENT_MODEL.value
 ZONE, HOST, TRUSTED = "topology.kubernetes.io/zone", "kubernetes.io/hostname", "example.com/trusted"
@@ -206,26 +206,22 @@ _CATALOGUES = st.dictionaries(
 ).map(catalogue)
 
 
-def _told(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Callable[[Both], None]]:
-    return st.tuples(*arguments).map(lambda values: lambda both: getattr(both, name)(*values))
-
-
 _NEWS = st.one_of(
-    _told("put_volume", _VIEWS),
-    _told("put_volume", _VIEWS),
-    _told("put_volume", _VIEWS.map(lambda view: replace(view, claim=("a", "c-1")))),
-    _told("remove_volume", _VOLUMES),
-    _told("put_claim", _CLAIMS, st.just("") | _VOLUMES, st.booleans()),
-    _told("put_claim", _CLAIMS, _VOLUMES, st.just(True)),
-    _told("remove_claim", _CLAIMS),
-    _told("put_class", _CLASSES, _SAYS_CLASS),
-    _told("remove_class", _CLASSES),
-    _told("put_node", _NODE_VIEWS),
-    _told("put_node", _NODE_VIEWS),
-    _told("remove_node", _NODES),
-    _told("put_namespace", _NAMESPACES, _SAYS),
-    _told("remove_namespace", _NAMESPACES),
-    _told("set_catalogue", _CATALOGUES),
+    telling("put_volume", _VIEWS),
+    telling("put_volume", _VIEWS),
+    telling("put_volume", _VIEWS.map(lambda view: replace(view, claim=("a", "c-1")))),
+    telling("remove_volume", _VOLUMES),
+    telling("put_claim", _CLAIMS, st.just("") | _VOLUMES, st.booleans()),
+    telling("put_claim", _CLAIMS, _VOLUMES, st.just(True)),
+    telling("remove_claim", _CLAIMS),
+    telling("put_class", _CLASSES, _SAYS_CLASS),
+    telling("remove_class", _CLASSES),
+    telling("put_node", _NODE_VIEWS),
+    telling("put_node", _NODE_VIEWS),
+    telling("remove_node", _NODES),
+    telling("put_namespace", _NAMESPACES, _SAYS),
+    telling("remove_namespace", _NAMESPACES),
+    telling("set_catalogue", _CATALOGUES),
 )
 
 
