@@ -261,7 +261,7 @@ def test_the_notes_name_the_default_for_new_namespaces_where_there_is_one(
     cluster: ControlPlane, default: str, told: bool
 ) -> None:
     settings = f"defaultClassification.name={default}"
-    said = cluster.helm("install", "residency", CHART, *OPERATOR, "--dry-run=client", "--set", settings)
+    said = cluster.helm("install", "residency", CHART, "--dry-run=client", "--set", settings)
     notes = said.partition("NOTES:")[2]
     assert "After `helm uninstall`" in notes
     assert ("labelled as nl-depv." in notes) is told
