@@ -271,5 +271,6 @@ async def test_the_audit_shows_what_a_fresh_look_shows_whatever_happened(
     # Everything came about, or nothing was compared.
     assert lives.outcomes[Subject.PODS] == set(Outcome)
     assert lives.outcomes[Subject.VOLUMES] == set(Outcome) - {Outcome.UNPINNED, Outcome.UNPLACEABLE, Outcome.INTRUDER}
-    missed = set(Fault) - set(proxy.happened)
+    # What happens to further pages is the reflector's test's: here there are few.
+    missed = set(Fault) - {Fault.EXPIRE_PAGE} - set(proxy.happened)
     assert not missed, f"never happened: {missed}"
