@@ -222,8 +222,10 @@ def retained(change: Json) -> Callable[[Site], bool]:
     def attempt(site: Site) -> bool:
         name = f"of-{site.namespace}"
         path = f"/api/v1/persistentvolumes/{name}"
+        # Too small for the claims that other attempts left waiting for a volume of this class.
+        small = {"storage": "1Mi"}
         spec = {
-            "capacity": {"storage": "1Gi"},
+            "capacity": small,
             "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": NL_DISK,
@@ -231,7 +233,7 @@ def retained(change: Json) -> Callable[[Site], bool]:
         }
         body = {"metadata": {"name": name, "labels": {"site": name}}, "spec": spec}
         site.send("POST", "/api/v1/persistentvolumes", body, admin=True)
-        own = claim(selector={"matchLabels": {"site": name}})
+        own = claim(selector={"matchLabels": {"site": name}}, resources={"requests": small})
         site.send("POST", CLAIMS, own)
         # Kubernetes is done when the claim says so too.
         for bound in (path, f"{CLAIMS}/data"):

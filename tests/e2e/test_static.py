@@ -497,6 +497,12 @@ FULL: Final[dict[str, Json]] = {
 }
 NEW: Final = "eu-new"
 
+# The folder of each of the API server's plugins that read files.
+FOLDERS: Final = {"MutatingAdmissionPolicy": "mutating", "ValidatingAdmissionPolicy": "validating"}
+
+# Seconds within which files are read anew: where the API server misses that they changed, it looks once a minute.
+RELOAD: Final = 90
+
 
 @dataclass
 class Whole:
@@ -509,9 +515,24 @@ class Whole:
     administrator: KeepAlive = field(init=False)
 
     def render(self, specs: Mapping[str, Json]) -> None:
-        """Write the set anew."""
+        """Write the set anew, and wait until the API server has read what is new in it.
+
+        What it has not read yet would be lost to the next set that is written; and a set that
+        equals the last one that it did read is not counted.
+        """
         path = write_classifications(self.classifications, specs)
+        before = {plugin: (self._written(plugin), self.reloads("success", plugin)) for plugin in FOLDERS}
         render(self.folder, "--with-policies", "--classifications", str(path))
+        for plugin, (text, successes) in before.items():
+            if self._written(plugin) != text:
+                wait_for(
+                    lambda plugin=plugin, successes=successes: self.reloads("success", plugin) > successes,  # type: ignore[misc]
+                    RELOAD,
+                    saying=f"{plugin} to be read anew",
+                )
+
+    def _written(self, plugin: str) -> str:
+        return (self.folder / FOLDERS[plugin] / "residency.yaml").read_text()
 
     def create(self, namespace: str, spec: Mapping[str, Any]) -> Answer:
         """Ask for a pod."""
@@ -523,13 +544,11 @@ class Whole:
         (revision,) = {policy["metadata"]["annotations"][REVISION] for policy in policies}
         return str(revision)
 
-    def reloads(self, status: str) -> float:
-        """How often the API server has read the validating policies anew, with this outcome."""
+    def reloads(self, status: str, plugin: str) -> float:
+        """How often the API server has read such policies anew, with this outcome."""
         _, text = self.administrator.exchange("GET", "/metrics", None)
-        pattern = (
-            r'^\S*manifest\S*automatic_reloads_total\{.*plugin="ValidatingAdmissionPolicy".*status="%s".*\} (\S+)$'
-        )
-        return sum(map(float, re.findall(pattern % status, text.decode(), re.MULTILINE)))
+        pattern = rf'^\S*manifest\S*automatic_reloads_total\{{.*plugin="{plugin}".*status="{status}".*\}} (\S+)$'
+        return sum(map(float, re.findall(pattern, text.decode(), re.MULTILINE)))
 
 
 @pytest.fixture(scope="module")
@@ -684,20 +703,22 @@ def test_a_classification_that_only_the_catalogue_knows_is_unknown_until_the_fil
 
 def test_a_broken_file_keeps_the_last_good_set(beside: Whole) -> None:
     add_namespace(beside.administrator, "kept", STRICT)
-    file = beside.folder / "validating" / "residency.yaml"
+    plugin = "ValidatingAdmissionPolicy"
+    file = beside.folder / FOLDERS[plugin] / "residency.yaml"
     good = file.read_text()
+    successes = beside.reloads("success", plugin)
     for broken in ("kind: [", "apiVersion: v1\nkind: ConfigMap\n", good.replace("failurePolicy", "unknown", 1)):
-        failures = beside.reloads("failure")
+        failures = beside.reloads("failure", plugin)
         # Not in place: an API server that reads a file while it is empty takes the empty set for a good one.
         written = file.with_suffix(".new")
         written.write_text(broken)
         written.replace(file)
-        wait_for(lambda failures=failures: beside.reloads("failure") > failures, 20)  # type: ignore[misc]
+        wait_for(lambda failures=failures: beside.reloads("failure", plugin) > failures, RELOAD)  # type: ignore[misc]
         refused(beside.administrator.send("DELETE", GUARDS["ValidatingAdmissionPolicy"]))
         assert Code.CONTRADICTION in expect(beside.create("kept", SELECTING), 403).message
-    successes = beside.reloads("success")
+    assert beside.reloads("success", plugin) == successes
     beside.render(FULL | {NEW: FULL[LAX]})
-    wait_for(lambda: beside.reloads("success") > successes, 20)
+    assert beside.reloads("success", plugin) > successes
 
 
 def test_without_the_policies_that_the_controller_wrote_the_set_holds_alone(beside: Whole) -> None:
