@@ -16,6 +16,10 @@ RUNNING: Final = 'outcome!~"Waiting|Unplaceable|Intruder"'
 PLACE: Final = "country, provider, controlled_from, deployment_model"
 NONE_IS_GOOD: Final = ((None, "green"), (1, "red"))
 NONE_IS_BETTER: Final = ((None, "green"), (1, "orange"))
+SEEING: Final = "(min(residency_audit_synced) == 1)"
+"""1 while everything is seen, and otherwise nothing: a panel then shows that there is no data, not that all is well."""
+NONE: Final = f"0 * {SEEING}"
+"""A zero that somebody has seen."""
 ONE_IS_GOOD: Final = ((None, "red"), (1, "green"))
 
 Steps = Sequence[tuple[float | None, str]]
@@ -58,7 +62,7 @@ def _number(title: str, expression: str, says: str, **options: Any) -> Panel:
 
 
 def _pods(outcomes: str, mode: str = "Enforce") -> str:
-    return f'sum(residency_pods{{{CHOSEN}, mode=~"{mode}", outcome=~"{outcomes}"}}) or vector(0)'
+    return f'sum(residency_pods{{{CHOSEN}, mode=~"{mode}", outcome=~"{outcomes}"}}) or {NONE}'
 
 
 def _located(label: str, title: str) -> Panel:
@@ -74,9 +78,9 @@ def _located(label: str, title: str) -> Panel:
 _OVERVIEW: Final = (
     _number(
         "Pods that comply",
-        f'(sum(residency_pods{{{CHOSEN}, {ENFORCED}, outcome="Compliant"}})'
-        f" / (sum(residency_pods{{{CHOSEN}, {ENFORCED}, {RUNNING}}}) > 0))"
-        " or vector(1)",
+        f'1 - sum(residency_pods{{{CHOSEN}, {ENFORCED}, {RUNNING}, outcome!="Compliant"}})'
+        f" / sum(residency_pods{{{CHOSEN}, {ENFORCED}, {RUNNING}}})"
+        f" or {SEEING}",
         "Of the pods that run where their classification is enforced, those that are compliant.",
         unit="percentunit",
         steps=((None, "red"), (0.95, "orange"), (1, "green")),
@@ -102,7 +106,7 @@ _OVERVIEW: Final = (
     _number("Unplaceable", _pods("Unplaceable", mode=".*"), "Pods for which there is no node.", steps=NONE_IS_BETTER),
     _number(
         "Intruders",
-        'sum(residency_pods{outcome="Intruder"}) or vector(0)',
+        f'sum(residency_pods{{outcome="Intruder"}}) or {NONE}',
         "Unclassified pods on nodes that are kept for classified ones.",
         steps=NONE_IS_BETTER,
     ),
@@ -129,13 +133,13 @@ _OVERVIEW: Final = (
     ),
     _number(
         "No eligible node",
-        f"count(residency_eligible_nodes{{{CHOSEN}}} == 0) or vector(0)",
+        f"count(residency_eligible_nodes{{{CHOSEN}}} == 0) or {NONE}",
         "Classifications for which no node is Ready and not cordoned.",
         steps=NONE_IS_BETTER,
     ),
     _number(
         "Misplaced volumes",
-        f'sum(residency_volumes{{{CHOSEN}, outcome="Misplaced"}}) or vector(0)',
+        f'sum(residency_volumes{{{CHOSEN}, outcome="Misplaced"}}) or {NONE}',
         "Volumes that are where their data may not be.",
         steps=NONE_IS_GOOD,
     ),

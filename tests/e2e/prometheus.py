@@ -15,7 +15,7 @@ import yaml
 
 from controlplane import ControlPlane
 from controlplane.ports import free_ports
-from e2e.installation import CHART, Controller, wait_for
+from e2e.installation import CHART, NAMESPACE, Controller, wait_for
 
 RULES: Final = CHART / "files" / "rules" / "residency.yaml"
 MONITORING: Final = "system:monitoring"
@@ -81,8 +81,9 @@ class Prometheus:
 
 
 def controller_job(controller: Controller) -> Json:
-    """Scrape a controller."""
-    return {"job_name": "residency", "static_configs": [{"targets": [f"127.0.0.1:{controller.port}"]}]}
+    """Scrape a controller, as the chart's ServiceMonitor has it scraped: its namespace is said of every series."""
+    target = {"targets": [f"127.0.0.1:{controller.port}"], "labels": {"namespace": NAMESPACE}}
+    return {"job_name": "residency", "honor_labels": True, "static_configs": [target]}
 
 
 def api_server_job(cluster: ControlPlane, folder: Path) -> Json:

@@ -197,7 +197,9 @@ def test_a_service_monitor_selects_the_service_of_the_controller(cluster: Contro
     (monitor,), (service,) = of_kind(manifests, "ServiceMonitor"), of_kind(manifests, "Service")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint == {"port": "http", "path": "/metrics", "interval": "30s", "honorLabels": True}
+    assert service["spec"]["publishNotReadyAddresses"]
     assert service["spec"]["ports"][0]["name"] == "http"
 
 

@@ -5,14 +5,14 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from alert_cases import promtool_tests
+from alert_cases import SYNCED, pods, promtool_tests
 from controlplane import ControlPlane, RequestError, build
 from controlplane.pools import EU_PRIVATE, POOL_LABEL
 from dashboard.panels import ROWS, Panel
@@ -55,6 +55,42 @@ def test_every_alert_fires_when_it_should_and_only_then(programs: dict[str, Path
         files.append(tmp_path / f"slow-{slow}.yaml")
         files[-1].write_text(yaml.safe_dump(promtool_tests(str(RULES), slow=slow), sort_keys=False))
     promtool(programs, "test", "rules", *map(str, files))
+
+
+def test_no_panel_says_that_all_is_well_while_nobody_sees_it(programs: dict[str, Path], tmp_path: Path) -> None:
+    """A panel shows nothing, or what is bad, where there are no series or the audit does not see everything."""
+    numbers = [panel for panel in PANELS if panel.kind == "stat" and panel.steps[0][1] == "green" and panel.unit != "s"]
+    unknown = {panel.title: None for panel in numbers if panel.title != "Alerts"}
+    blind = {"Guard": 0.0, "Audit": 0.0, "Pods that comply": None}
+    well = dict.fromkeys(unknown, 0.0) | {"Pods that comply": 1.0}
+    misplaced = well | {"Misplaced": 3.0, "Pods that comply": 0.0}
+    file = tmp_path / "panels.yaml"
+    cases = [
+        shown_in({}, unknown | blind),
+        shown_in({SYNCED: 0}, unknown | {"Pods that comply": None}),
+        shown_in({SYNCED: 1}, well),
+        shown_in({SYNCED: 1, pods("Misplaced"): 3}, misplaced),
+        shown_in({SYNCED: 1, pods("Misplaced"): 3, pods("Compliant"): 9}, misplaced | {"Pods that comply": 0.75}),
+    ]
+    file.write_text(yaml.safe_dump({"tests": cases}))
+    assert len(unknown) == 7
+    promtool(programs, "test", "rules", str(file))
+
+
+def shown_in(series: Mapping[str, float], expected: Mapping[str, float | None]) -> Object:
+    """What promtool is to find where there are these series: panels by title, and what they show."""
+    said = {panel.title: panel.queries[0][0] for panel in PANELS}
+    return {
+        "input_series": [{"series": name, "values": f"{value:g}x5"} for name, value in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": as_grafana_asks(said[title]),
+                "eval_time": "1m",
+                "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+            }
+            for title, value in expected.items()
+        ],
+    }
 
 
 # On a real control plane

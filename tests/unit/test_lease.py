@@ -171,6 +171,18 @@ async def test_a_leader_that_cannot_renew_in_time_has_lost(server: LeaseServer, 
         await asyncio.wait_for(holding, 1)
 
 
+async def test_an_answer_that_was_long_under_way_does_not_prolong_the_leadership(
+    server: LeaseServer, clock: Clock
+) -> None:
+    leader = elector(server, clock)
+    server.before_write = lambda: setattr(clock, "now", clock.now + FAST.deadline * 0.9)
+    await leader.acquire()
+    server.failure = Unreachable("down")
+    clock.now += FAST.deadline * 0.1
+    with pytest.raises(LeaseLost, match="could not be renewed"):
+        await asyncio.wait_for(leader.hold(), 1)
+
+
 async def test_a_leader_whose_request_hangs_has_lost(server: LeaseServer) -> None:
     leader = Elector(
         server, namespace="own", name="lease", identity="one", timing=Timing(duration=1, deadline=0.1, retry=0.01)

@@ -13,7 +13,7 @@ from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import Resource
 from residency.controller import events
 from residency.controller.events import BURST_EACH, EventWriter
-from residency.controller.reports import BURST, LOOK_AGAIN, RETRY, ReportWriter
+from residency.controller.reports import BURST, LOOK_AGAIN, MOST_REFUSED, RETRY, ReportWriter
 from residency.controller.reports import BURST_EACH as REPORTS_EACH
 from residency.core.judge import NamespaceLabels
 from residency.reporting.metrics import Metrics
@@ -30,6 +30,8 @@ class Server:
         self.calls: list[tuple[str, str]] = []
         self.failing: Exception | None = None
         self.openreports = True
+        self.refusing: set[str] = set()
+        """Namespaces that take no reports."""
 
     def _called(self, verb: str, resource: Resource) -> None:
         self.calls.append((verb, resource.plural))
@@ -71,6 +73,8 @@ class Server:
 
     async def apply(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
         self._called("apply", resource)
+        if namespace in self.refusing:
+            raise ApiError(403, "Forbidden", "exceeded quota: no-reports")
         self.objects[resource.plural, namespace, body["metadata"]["name"]] = body
         return body
 
@@ -271,6 +275,28 @@ def test_a_failure_is_made_up_for() -> None:
     assert it.look(1) == 0
     assert it.look(RETRY) == 1
     assert it.server.objects["reports", "ns-1", "residency"]["summary"]["pass"] == 2
+
+
+def test_a_namespace_that_refuses_its_report_keeps_no_other_from_theirs() -> None:
+    it = Reporting(Server(), namespaces=3)
+    it.server.refusing = {"ns-0"}
+    assert it.look() == 4, "one look for what is there, and three reports"
+    assert {namespace for _, namespace, _ in it.server.objects} == {"ns-1", "ns-2"}
+    assert it.look(60) == 0
+    it.server.refusing = set()
+    assert it.look(LOOK_AGAIN) == 1
+    assert {namespace for _, namespace, _ in it.server.objects} == {"ns-0", "ns-1", "ns-2"}
+
+
+def test_where_many_namespaces_refuse_their_reports_all_rest_and_then_the_next_are_tried() -> None:
+    names = {f"ns-{number}" for number in range(MOST_REFUSED + 2)}
+    it = Reporting(Server(), namespaces=len(names))
+    it.server.refusing = set(sorted(names)[:MOST_REFUSED])
+    it.look()
+    assert it.server.objects == {}
+    it.server.refusing = names - {sorted(names)[-1]}
+    assert [it.look(60), it.look(LOOK_AGAIN)] == [0, MOST_REFUSED + 2]
+    assert {namespace for _, namespace, _ in it.server.objects} == {sorted(names)[-1]}
 
 
 def test_where_openreports_is_taken_away_it_is_looked_for_again() -> None:

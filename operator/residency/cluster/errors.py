@@ -54,6 +54,11 @@ class ApiError(Exception):
         )
 
     @property
+    def refused(self) -> bool:
+        """Whether it was not wanted, and will not be a moment later."""
+        return 400 <= self.status < 500 and self.status != HTTPStatus.TOO_MANY_REQUESTS
+
+    @property
     def over_budget(self) -> bool:
         """Whether a PodDisruptionBudget stands against an eviction; otherwise the API server is just busy."""
         return self.status == HTTPStatus.TOO_MANY_REQUESTS and "DisruptionBudget" in self.causes

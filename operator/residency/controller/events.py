@@ -137,7 +137,7 @@ class EventWriter:
             await asyncio.sleep(wait)
 
     async def _failed(self, topic: Topic, error: ApiError | Unreachable) -> None:
-        refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 429
+        refused = isinstance(error, ApiError) and error.refused
         if self._complaints.take():
             log.warning("events cannot be written", extra={"error": str(error)})
         if not refused:

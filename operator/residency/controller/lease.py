@@ -102,6 +102,8 @@ class Elector:
         self._clock = clock
         self._seen = Observation(clock)
         self._held: Object | None = None
+        self._renewed = 0.0
+        """When it was asked for what was granted last: an answer may have been under way for long."""
         self.found = ""
         """When somebody last led before this process did, as the Lease says; empty: nobody ever did."""
 
@@ -112,26 +114,29 @@ class Elector:
 
     async def acquire(self) -> None:
         """Wait until this process leads."""
-        while not await self._attempt():
+        while True:
+            asked = self._clock()
+            if await self._attempt():
+                break
             await asyncio.sleep(self._timing.retry)
+        self._renewed = asked
         log.info("leading", extra={"identity": self._identity})
 
     async def hold(self) -> None:
         """Renew for ever; raise LeaseLost when that cannot be relied on any more."""
-        renewed = self._clock()
         while True:
             await asyncio.sleep(self._timing.retry)
             asked = self._clock()
-            left = renewed + self._timing.deadline - asked
+            left = self._renewed + self._timing.deadline - asked
             with contextlib.suppress(TimeoutError):
-                # What counts is when it was asked for: the answer may have been under way for long.
+                # What counts is when it was asked for.
                 # Half the time at most, so that one request that hangs can be made up for.
                 patience = min(left, self._timing.deadline / 2)
                 if left > 0 and await asyncio.wait_for(self._attempt(), patience):
-                    renewed = asked
+                    self._renewed = asked
             if self._held is None:
                 raise LeaseLost(f"the lease {self._name} is now held by {self.leader or 'nobody'}")
-            if self._clock() - renewed >= self._timing.deadline:
+            if self._clock() - self._renewed >= self._timing.deadline:
                 raise LeaseLost(f"the lease {self._name} could not be renewed for {self._timing.deadline:g} s")
 
     async def release(self) -> None:

@@ -43,6 +43,8 @@ A_SECOND: Final = 5.0
 BURST_EACH: Final = 2
 """One and the same report at once; after that one every ten seconds."""
 A_SECOND_EACH: Final = 0.1
+MOST_REFUSED: Final = 5
+"""Reports that may be refused one after another, by quotas or webhooks say, before all of them rest."""
 MOST_NAMESPACES: Final = 10_000
 AT_ONCE: Final = 2_000
 """Pods that are counted before others get their turn."""
@@ -74,6 +76,9 @@ class ReportWriter:
         self._changed = True
         self._written: dict[str, str] = {}
         """What was written, by namespace, as a digest."""
+        self._refused: dict[str, float] = {}
+        """The namespaces that refused theirs, and until when they are left alone."""
+        self._in_a_row = 0
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
         """Take in that something has changed."""
@@ -126,7 +131,7 @@ class ReportWriter:
     def _lost(self, error: ApiError | Unreachable) -> None:
         """Try again, after a while or, where there is no OpenReports or no right to it, after a longer one."""
         absent = isinstance(error, ApiError) and error.not_found
-        refused = isinstance(error, ApiError) and 400 <= error.status < 500 and error.status != 429
+        refused = isinstance(error, ApiError) and error.refused
         if not absent:
             log.warning("reports cannot be written", extra={"error": str(error)})
             self._metrics.report_writes.labels("failed").inc()
@@ -157,7 +162,9 @@ class ReportWriter:
                 self._changed = True
                 return
             await self._delete(namespace)
-        for namespace, body in wanted.items():
+        self._in_a_row = 0
+        for namespace in self._turns(wanted):
+            body = wanted[namespace]
             digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
             if self._written.get(namespace) == digest:
                 continue
@@ -171,15 +178,35 @@ class ReportWriter:
             if await self._apply(namespace, body):
                 self._written[namespace] = digest
 
+    def _turns(self, wanted: Collection[str]) -> Sequence[str]:
+        """Those that have not refused, and then those whose refusal is longest ago: so everybody gets a turn."""
+        now = self._clock()
+        self._refused = {namespace: until for namespace, until in self._refused.items() if namespace in wanted}
+        open_ = (namespace for namespace in wanted if self._refused.get(namespace, now) <= now)
+        return sorted(open_, key=lambda namespace: self._refused.get(namespace, 0.0))
+
     async def _apply(self, namespace: str, body: Object) -> bool:
         try:
             await self._client.apply(REPORTS, body, namespace=namespace)
         except ApiError as error:
-            if "being terminated" not in error.message:
+            if error.not_found or not error.refused:
                 raise
+            if "being terminated" not in error.message:
+                self._note_refusal(namespace, error)
             return False
+        self._refused.pop(namespace, None)
+        self._in_a_row = 0
         self._metrics.report_writes.labels("written").inc()
         return True
+
+    def _note_refusal(self, namespace: str, error: ApiError) -> None:
+        """Leave a namespace alone for a while; raise where so many refuse that it is not their own affair."""
+        self._refused[namespace] = self._clock() + LOOK_AGAIN
+        self._in_a_row += 1
+        if self._in_a_row >= MOST_REFUSED:
+            raise error
+        log.warning("a report is refused", extra={"namespace": namespace, "error": str(error)})
+        self._metrics.report_writes.labels("failed").inc()
 
     async def _delete(self, namespace: str) -> None:
         try:
