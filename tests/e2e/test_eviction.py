@@ -271,6 +271,22 @@ def test_what_stays_is_told_with_the_reason(site: Site, controller: Controller) 
     assert f"{NAMESPACE}/bare (no controller owns it, so that nothing would bring it back)" in status["message"]
     assert "lastEvictionTime" in status
     assert all(evictions(controller)(result) >= 1 for result in left)
+    finding = f"/apis/residency.dev/v1alpha1/namespaces/{NAMESPACE}/residencyfindings/{NAME}-misplaced"
+
+    def said() -> dict[str, int]:
+        told = site.cluster.request("GET", finding)["status"]
+        return {one["result"]: one["count"] for one in told.get("evictions", ())}
+
+    wait_for(lambda: said() == left | {"evicted": 5}, SOON, saying="the finding to tell the same")
+    examples = site.cluster.request("GET", finding)["status"]["examples"]
+    assert {one["name"]: one["eviction"] for one in examples}.items() >= {
+        "bare": "no-controller",
+        "static": "mirror",
+    }.items()
+    events = site.cluster.request("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events")["items"]
+    evicted = [one for one in events if one["reason"] == "Evicted"]
+    assert {one["regarding"]["name"].rsplit("-", 2)[0] for one in evicted} == set(EVICTABLE)
+    assert all(HOME in one["note"] for one in evicted)
     assert controller.metric("residency_evictions_halted", classification=NAME) == 0
 
 

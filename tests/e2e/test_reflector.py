@@ -51,10 +51,6 @@ class Mirror:
         """Drop it."""
         assert self.picture.pop(key) is item
 
-    def gap(self, gap: Gap) -> None:
-        """Note it."""
-        self.gaps.append(gap)
-
 
 class Pods(Churn):
     """Changes pods."""
@@ -96,7 +92,7 @@ async def following(
 ) -> AsyncIterator[tuple[Reflector[Pod], Mirror]]:
     """Run a reflector behind the proxy."""
     client, mirror = Client(connection, proxy.address), Mirror()
-    reflector = Reflector(client, PODS, Pod, mirror, labels=labels, pace=PACE)
+    reflector = Reflector(client, PODS, Pod, mirror, labels=labels, pace=PACE, missed=mirror.gaps.append)
     task = asyncio.create_task(reflector.run())
     yield reflector, mirror
     await cancelled(task)

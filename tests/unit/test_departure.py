@@ -1,5 +1,6 @@
 """Whether a misplaced pod may be evicted, by what was just read of it."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.api.names import CLASSIFICATION, MIRROR, ClassificationName, EvictionResult, Fact, Mode
-from residency.audit.departure import Around, Live, decide, reach
+from residency.audit.departure import Around, Live, Sibling, decide, held_by, reach
 from residency.core.audit import NodeView, may_take
 from residency.core.catalogue import restore
 from residency.core.judge import Catalogue, NamespaceLabels
@@ -35,9 +36,10 @@ def only(name: ClassificationName, *countries: str, **fields: Any) -> Classifica
 CATALOGUE: Catalogue = {DE: only(DE, "DE"), NL: only(NL, "NL")}
 
 
-def live(spec: Json | None = None, phase: str = "Running", **metadata: Any) -> Live:
+def live(spec: Json | None = None, phase: str = "Running", *, ready: bool = True, **metadata: Any) -> Live:
     made = {"name": "web-1-x", "uid": "u", "creationTimestamp": "2026-11-23T12:00:00Z", **OWNED, **metadata}
-    return Live.of({"metadata": made, "spec": {"nodeName": "here", **(spec or {})}, "status": {"phase": phase}})
+    status = {"phase": phase, "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+    return Live.of({"metadata": made, "spec": {"nodeName": "here", **(spec or {})}, "status": status})
 
 
 def around(*nodes: NodeView, catalogue: Catalogue = CATALOGUE, says: NamespaceLabels = SAYS, **other: Any) -> Around:
@@ -75,6 +77,52 @@ def owner(kind: str) -> Json:
 )
 def test_whom_nothing_would_bring_back_elsewhere_is_left_alone(metadata: Json, expected: EvictionResult | None) -> None:
     assert result(live(**metadata), around()) is expected
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+@pytest.mark.parametrize("kind", ["TaskRun", "Workflow", "Job"])
+def test_what_is_to_end_by_itself_is_left_alone_whoever_owns_it(kind: str, policy: str) -> None:
+    assert result(live({"restartPolicy": policy}, **owner(kind)), around()) is EvictionResult.JOB
+
+
+READY, STARTING, GOING = (
+    Sibling("web-1-a", False, True),
+    Sibling("web-1-b", False, False),
+    Sibling("web-1-c", True, True),
+)
+
+
+@pytest.mark.parametrize(
+    ("pod", "siblings", "misplaced", "waits_for"),
+    [
+        (live(), (), (), None),
+        (live(), (READY,), (), None),
+        (live(), (READY, STARTING), (), "web-1-b"),
+        (live(), (STARTING,), ("web-1-b",), None),
+        (live(), (READY, GOING), (), "web-1-c"),
+        (live(), (GOING,), ("web-1-c",), "web-1-c"),
+        (live(ready=False), (STARTING, GOING), (), None),
+    ],
+    ids=[
+        "alone",
+        "all are Ready",
+        "one is not Ready yet",
+        "one is not Ready and is to go too",
+        "one is going",
+        "one that was to go is going",
+        "it serves nobody itself",
+    ],
+)
+def test_a_workload_is_not_emptied(
+    pod: Live, siblings: Sequence[Sibling], misplaced: Collection[str], waits_for: str | None
+) -> None:
+    found = held_by(pod, siblings, misplaced.__contains__)
+    if waits_for is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found[0] is EvictionResult.OTHERS_NOT_READY
+        assert found[1].startswith(f"{waits_for}, of the same owner, is ")
 
 
 @pytest.mark.parametrize(

@@ -438,7 +438,7 @@ NOW = datetime(2026, 11, 24, 2, 0, 0, 5, UTC)
 
 
 def made(note: str = "a note", regarding: Ref = WORKLOAD, related: Ref | None = POD) -> dict[str, object]:
-    notice = Notice((Outcome.MISPLACED, "nl"), note)
+    notice = Notice((Outcome.MISPLACED, "nl"), EventReason.MISPLACED, note)
     return event(notice, regarding, related, "who" * 100, NOW)
 
 

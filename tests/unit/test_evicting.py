@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -38,7 +39,6 @@ COUNTRY = Fact.COUNTRY.value
 DUTCH = Requirement(COUNTRY, Operator.IN, ("NL",))
 CATALOGUE = {NL: restore(NL, "Dutch", (), Placement(((DUTCH,),)))}
 ORDER = Order(600)
-OWNER = [{"kind": "ReplicaSet", "name": "web-1", "uid": "r", "controller": True}]
 
 
 class Api:
@@ -59,12 +59,28 @@ class Api:
         }
 
     def add(self, name: str, spec: Object | None = None, uid: str = "u") -> None:
-        metadata = {"name": name, "uid": uid, "creationTimestamp": "2026-11-23T12:00:00Z", "ownerReferences": OWNER}
+        stem = name.rpartition("-")[0]
         self.objects[PODS.plural, name] = {
-            "metadata": metadata,
+            "metadata": {
+                "name": name,
+                "uid": uid,
+                "creationTimestamp": "2026-11-23T12:00:00Z",
+                "labels": {"pod-template-hash": stem},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": stem, "uid": stem, "controller": True}],
+            },
             "spec": {"nodeName": "here", **(spec or {})},
-            "status": {"phase": "Running"},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
         }
+
+    def set_ready(self, name: str, *, ready: bool) -> None:
+        (condition,) = self.objects[PODS.plural, name]["status"]["conditions"]
+        condition["status"] = str(ready)
+
+    async def find_as(self, item: type[Any], resource: Resource, *, namespace: str, labels: str) -> list[Any]:
+        assert (resource, namespace) == (PODS, "ns")
+        key, _, value = labels.partition("=")
+        pods = [found for (plural, _), found in self.objects.items() if plural == PODS.plural]
+        return [msgspec.convert(pod, item) for pod in pods if pod["metadata"]["labels"].get(key) == value]
 
     async def get(self, resource: Resource, name: str, *, namespace: str = "", metadata_only: bool = False) -> Object:
         assert namespace == ("ns" if resource in (PODS, CLAIMS) else "")
@@ -296,6 +312,37 @@ def test_the_next_of_a_workload_waits_for_another_in_the_place_of_the_last(site:
     site.picture.put_pod(("ns", "web-1-c"), "there", site.shapes.of(at_home))
     site.pass_by(3)
     assert {name for _, name, *_ in site.api.evicted} == {"web-1-a", "web-1-b", "api-1-a"}
+
+
+def test_the_next_of_a_workload_waits_until_the_others_are_ready(site: Site) -> None:
+    """There is no PodDisruptionBudget, and what replaces the first never becomes Ready."""
+    site.pod("web-1-b")
+    site.api.add("web-1-b", uid="v")
+    site.pass_by(3)
+    (first,) = [name for _, name, *_ in site.api.evicted if name.startswith("web")]
+    site.picture.remove_pod(("ns", first))
+    del site.api.objects[PODS.plural, first]
+    at_home = PodView({}, (Term((DUTCH,)),), node_name="there")
+    site.picture.put_pod(("ns", "web-1-c"), "there", site.shapes.of(at_home))
+    site.api.add("web-1-c", {"nodeName": "there"}, uid="w")
+    site.api.set_ready("web-1-c", ready=False)
+    site.pass_by(120)
+    assert len([name for _, name, *_ in site.api.evicted if name.startswith("web")]) == 1
+    assert site.counted()["others-not-ready"] >= 3
+    assert "web-1-c, of the same owner, is not Ready" in site.status().message
+    site.api.set_ready("web-1-c", ready=True)
+    site.pass_by(200)
+    assert {name for _, name, *_ in site.api.evicted} == {"web-1-a", "web-1-b", "api-1-a"}
+
+
+def test_a_pod_that_somebody_else_deletes_is_waited_for(site: Site) -> None:
+    site.api.add("web-1-b", uid="v")
+    site.api.objects[PODS.plural, "web-1-b"]["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    site.pass_by(4)
+    assert [name for _, name, *_ in site.api.evicted] == ["api-1-a"]
+    del site.api.objects[PODS.plural, "web-1-b"]
+    site.pass_by(6)
+    assert [name for _, name, *_ in site.api.evicted] == ["api-1-a", "web-1-a"]
 
 
 def test_a_dry_run_asks_for_no_more_than_an_answer() -> None:

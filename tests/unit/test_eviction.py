@@ -35,10 +35,6 @@ WALL = 1_795_435_200.0
 FAST = Order(600)
 
 
-def alone(_: Workload) -> int:
-    return 1
-
-
 @dataclass
 class Cluster:
     """Pods that are misplaced until they are evicted, and somebody who does what a planner says."""
@@ -76,7 +72,8 @@ class Cluster:
         for tick in range(1, round(seconds / step) + 1):
             self.time = round(began + tick * step, 3)
             self._let_go()
-            pod = self.planner.next(self.time, self.waiting, self.size)
+            self.planner.look(self.time, self.size)
+            pod = self.planner.next(self.time, self.waiting)
             if pod is not None:
                 self._look(pod)
 
@@ -150,15 +147,35 @@ def test_a_new_rate_holds_at_once_and_counts_what_was_done_before() -> None:
     assert len(cluster.times()) == 7
 
 
+def test_what_came_in_the_place_of_a_pod_counts_though_it_went_again_before_the_next_was_due() -> None:
+    cluster = Cluster(Order(1))
+    cluster.add(*pods("web", 3))
+    cluster.run(65)
+    assert len(cluster.times()) == 1
+    cluster.run(5)
+    cluster.fine[("ns", "web")] -= 1  # scaled down, after another had come
+    cluster.run(60)
+    assert cluster.planner.halted_workloads == 0
+    assert len(cluster.times()) == 2
+
+
+def test_a_workload_whose_others_are_not_ready_is_left_alone_longer_each_time() -> None:
+    cluster = Cluster(fate=lambda _: Result.OTHERS_NOT_READY)
+    cluster.add(*pods("web", 3))
+    cluster.run(100)
+    waits = [round(after - before) for before, after in pairwise(cluster.times(Result.OTHERS_NOT_READY))]
+    assert waits == [5, 10, 20, 40]
+
+
 def test_an_eviction_that_was_never_answered_counts_as_done() -> None:
     planner = Planner(Order(6), 0.0)
     planner.put(("ns", "a-1"), 0.0)
     planner.put(("ns", "b-1"), 0.0)
-    pod = planner.next(10.0, (), alone)
+    pod = planner.next(10.0, ())
     assert pod == ("ns", "a-1")
     planner.settle(pod, Came(Result.FAILED, "no answer", "u", WALL, sent=True), 10.0)
-    assert planner.next(19.9, (), alone) is None
-    assert planner.next(20.1, (), alone) == ("ns", "b-1")
+    assert planner.next(19.9, ()) is None
+    assert planner.next(20.1, ()) == ("ns", "b-1")
 
 
 # Which, and in which order
@@ -327,10 +344,10 @@ def test_a_pod_of_the_same_name_is_known_by_its_uid() -> None:
     planner = Planner(FAST, 0.0)
     pod = ("ns", "db-0")
     planner.put(pod, 0.0)
-    assert planner.next(1.0, (), alone) == pod
+    assert planner.next(1.0, ()) == pod
     planner.settle(pod, Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
-    assert planner.next(STILL_GOING, (), alone) is None
-    assert planner.next(STILL_GOING + 2, (), alone) == pod
+    assert planner.next(STILL_GOING, ()) is None
+    assert planner.next(STILL_GOING + 2, ()) == pod
     later = WALL + STILL_GOING + 2
     assert planner.relapse(pod, "new", 0.0, STILL_GOING + 2, later)
     assert not planner.relapse(pod, "new", 0.0, STILL_GOING + 3, later), "one pod is one relapse"
@@ -340,12 +357,13 @@ def test_a_pod_of_the_same_name_that_stays_keeps_the_others_from_nothing() -> No
     planner = Planner(FAST, 0.0)
     for name in ("db-0", "db-1"):
         planner.put(("ns", name), 0.0)
-    assert planner.next(1.0, (), alone) == ("ns", "db-1")
+    assert planner.next(1.0, ()) == ("ns", "db-1")
     planner.settle(("ns", "db-1"), Came(Result.EVICTED, "", "old", WALL, sent=True), 1.0)
     later = STILL_GOING + 2
-    assert planner.next(later, (), alone) == ("ns", "db-1")
+    assert planner.next(later, ()) == ("ns", "db-1")
     planner.settle(("ns", "db-1"), Came(Result.NOWHERE_TO_GO, "", "new"), later)
-    assert planner.next(later + 1, (), alone) == ("ns", "db-0")
+    planner.look(later, lambda _: 2)
+    assert planner.next(later + 1, ()) == ("ns", "db-0")
 
 
 def test_a_workload_whose_pods_are_not_replaced_loses_one_and_no_more_until_they_are() -> None:

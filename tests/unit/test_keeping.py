@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from residency.api.names import MANAGED_BY, ClassificationName, Fact, Mode, Outcome
+from residency.api.names import MANAGED_BY, ClassificationName, EvictionResult, Fact, Mode, Outcome
 from residency.audit.findings import Example, Finding, State, Subject
 from residency.audit.picture import Picture
 from residency.audit.shapes import PodShapes
@@ -18,6 +18,7 @@ from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
 from residency.controller import findings as module
 from residency.controller.auditing import BLIND, REST
+from residency.controller.evicting import Considered
 from residency.controller.findings import CALM, DAY, FRESH, MOST_GAPS, Keeper, Keeping, Queue, Stored
 from residency.core.audit import NodeView
 from residency.core.catalogue import restore
@@ -91,6 +92,7 @@ class Cluster:
     """Nodes that can be moved, pods on them, and a keeper with a clock that is set by hand."""
 
     restarts = 0
+    missed = 0.0
     volumes: VolumePicture | None = None
 
     def __init__(self, **keeping: float) -> None:
@@ -137,6 +139,11 @@ class Cluster:
     def move(self, namespace: str, country: str) -> None:
         assert self.complete
         self.complete.put_node(NodeView.of(f"of-{namespace}", {COUNTRY: country}))
+
+    def take_missed(self) -> float:
+        """As the audit says it."""
+        missed, self.missed = self.missed, 0.0
+        return missed
 
     async def look(self, seconds: float = 1.0) -> list[str]:
         """Look, after some time, write what is due, and say what was written."""
@@ -197,6 +204,19 @@ async def test_more_of_the_same_is_written_only_now_and_then(cluster: Cluster) -
     cluster.move("ns", "NL")
     assert await cluster.look() == ["tell ns/nl-misplaced"]
     assert (cluster.status()["state"], cluster.status()["count"]) == ("Resolved", 0)
+
+
+async def test_what_came_of_evicting_is_written_and_forgotten_with_its_order(cluster: Cluster) -> None:
+    cluster.namespace("ns", "US", pods=2)
+    await cluster.look()
+    for name, result in (("p-0", EvictionResult.NO_CONTROLLER), ("p-1", EvictionResult.EVICTED)):
+        cluster.keeper.corrected(Considered(NL, ("ns", name), "u", result, "why", False))
+    assert await cluster.look(CALM + 1) == ["tell ns/nl-misplaced"]
+    assert cluster.status()["evictions"] == [{"result": "evicted", "count": 1}, {"result": "no-controller", "count": 1}]
+    assert [one.get("eviction") for one in cluster.status()["examples"]] == ["no-controller", None]
+    cluster.keeper.uncorrected(NL)
+    await cluster.look(CALM + 1)
+    assert cluster.status()["evictions"] == [{"result": "evicted", "count": 1}]
 
 
 async def test_what_stays_is_said_to_be_so_every_hour(cluster: Cluster) -> None:
@@ -497,6 +517,35 @@ async def test_a_watch_that_is_lost_for_long_is_a_gap_and_one_for_a_moment_is_no
     assert status["state"] == "Resolved"
 
 
+async def test_a_watch_that_was_dead_and_seemed_to_live_is_a_gap(cluster: Cluster) -> None:
+    await cluster.look()
+    cluster.missed = BLIND - 1
+    await cluster.look()
+    assert not list(observations(cluster))
+    cluster.missed = 120.0
+    await cluster.look()
+    (status,) = observations(cluster)
+    assert status["state"] == "Resolved"
+    assert "120 s in all" in status["resolution"]
+    assert cluster.metrics()["residency_audit_gaps_total|blind"] == 1
+
+
+async def test_a_dead_watch_that_is_not_followed_by_another_at_once_is_one_gap_from_its_last_byte(
+    cluster: Cluster,
+) -> None:
+    await cluster.look()
+    cluster.blind_for = 121.0
+    await cluster.look()
+    (status,) = observations(cluster)
+    assert status["state"] == "Open"
+    cluster.blind_for, cluster.missed = None, 125.0
+    await cluster.look(4.0)
+    (status,) = observations(cluster)
+    assert status["state"] == "Resolved"
+    assert status["resolution"].endswith("125 s in all; from then on everything is seen again")
+    assert cluster.metrics()["residency_audit_gaps_total|blind"] == 1
+
+
 async def test_an_audit_that_begins_again_is_a_gap(cluster: Cluster) -> None:
     await cluster.look()
     cluster.complete = None
@@ -558,13 +607,14 @@ def test_a_finding_is_read_as_it_was_written() -> None:
         Outcome.MISPLACED,
         Mode.WARN,
         3,
-        (Example("p", "n", "why"), Example("q", "", "why")),
+        (Example("p", "n", "why", EvictionResult.MIRROR), Example("q", "", "why")),
         1000.0,
         2000.0,
         cause="c",
         remedy="r",
         reference="f",
         acknowledged="a",
+        evictions=((EvictionResult.EVICTED, 2), (EvictionResult.MIRROR, 1)),
     )
     assert from_status("ns", to_status(finding)) == finding
     gap = Finding("own", "(none)", Subject.OBSERVATION, None, None, 0, (), 1.0, 2.0, 2.0, resolution="over")

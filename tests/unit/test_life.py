@@ -14,6 +14,7 @@ from residency.api.names import (
     REGION,
     SOVEREIGN,
     ClassificationName,
+    EvictionResult,
     Fact,
     Mode,
     Outcome,
@@ -458,6 +459,48 @@ def test_what_is_stored_is_gone_on_with_also_where_it_is_read_late(cluster: Clus
     cluster.look(whole=True)
     cluster.findings.adopt(replace(before, resolved=before.first_seen + 1))
     assert cluster.only.cause == AT_THE_BEGINNING
+
+
+def test_a_finding_says_what_came_of_evicting_what_it_stands_for(cluster: Cluster) -> None:
+    cluster.node("US")
+    for name in ("p-1", "p-2", "p-3"):
+        cluster.pod(name)
+    cluster.look()
+    key = FindingKey("ns", Subject.PODS, "nl", Outcome.MISPLACED)
+    said = [
+        ("p-1", EvictionResult.BLOCKED_BY_BUDGET),
+        ("p-2", EvictionResult.BLOCKED_BY_BUDGET),
+        ("p-3", EvictionResult.EVICTED),
+        ("p-2", EvictionResult.CHANGED),
+    ]
+    assert [cluster.findings.corrected(key, *one) for one in said] == [True] * 4
+    assert not cluster.findings.corrected(key, "p-1", EvictionResult.BLOCKED_BY_BUDGET)
+    cluster.picture.remove_pod(("ns", "p-3"))
+    cluster.look()
+    evicted = {EvictionResult.EVICTED: 1}
+    both = evicted | {EvictionResult.BLOCKED_BY_BUDGET: 1}
+    assert dict(cluster.only.evictions) == both
+    assert [example.eviction for example in cluster.only.examples] == [EvictionResult.BLOCKED_BY_BUDGET, None]
+    cluster.look(whole=True)
+    assert dict(cluster.only.evictions) == both, "who looks anew evicts no other pods"
+    before = cluster.only
+    assert cluster.findings.uncorrected(NL) == {key}
+    assert dict(cluster.only.evictions) == evicted
+    cluster.findings = Findings()
+    cluster.findings.adopt(before)
+    cluster.look(whole=True)
+    assert dict(cluster.only.evictions) == evicted, "a new leader knows how many, and looks itself"
+    for name in ("p-1", "p-2"):
+        cluster.picture.remove_pod(("ns", name))
+    cluster.look()
+    cluster.pod("p-4")
+    cluster.look()
+    assert cluster.only.evictions == (), "it begins anew"
+
+
+def test_what_came_of_a_pod_of_which_there_is_no_finding_is_nothing_to_tell(cluster: Cluster) -> None:
+    key = FindingKey("ns", Subject.PODS, "nl", Outcome.MISPLACED)
+    assert not cluster.findings.corrected(key, "p", EvictionResult.EVICTED)
 
 
 def test_an_acknowledgement_ends_when_its_time_has_come(cluster: Cluster) -> None:

@@ -132,9 +132,6 @@ class Seen:
         assert self.picture.pop(key) is item
         self.told.append(f"-{key[1]}")
 
-    def gap(self, gap: Gap) -> None:
-        self.gaps.append(gap)
-
 
 @dataclass
 class Run:
@@ -149,7 +146,9 @@ class Run:
     async def following(self, *answers: Answer, **options: Any) -> AsyncIterator[Reflector[Pod]]:
         """Run until the answers are used up and what came after them has begun."""
         self.server.answers = list(answers)
-        reflector = Reflector(self.client, PODS, Pod, self.seen, **{"pace": self.pace, **options})
+        reflector = Reflector(
+            self.client, PODS, Pod, self.seen, **{"pace": self.pace, "missed": self.seen.gaps.append, **options}
+        )
         task = asyncio.create_task(reflector.run())
         try:
             async with asyncio.timeout(10):
@@ -395,6 +394,16 @@ async def test_silence_followed_by_an_outage_is_a_gap(run: Run) -> None:
         pass
     (gap,) = run.seen.gaps
     assert (gap.cause, gap.relisted) == (Cause.REFUSED, True)
+
+
+async def test_a_silence_is_a_gap_from_its_last_byte_also_where_the_list_fails_half_way(run: Run) -> None:
+    run.pace = Pace(first_pause=0.01, silence=0.3)
+    half = page(9, pod("a", 9), then="more"), refusal(503)
+    async with run.following(page(7), watch(bookmark(8), then="hang"), *half, page(9, pod("a", 9))):
+        pass
+    (gap,) = run.seen.gaps
+    assert gap.relisted
+    assert 0.3 <= gap.seconds < 2
 
 
 async def test_a_watch_that_does_not_end_in_time_is_ended(run: Run) -> None:

@@ -7,12 +7,14 @@ from typing import Any, cast
 
 import pytest
 
+from residency.api.names import ClassificationName, EvictionResult
 from residency.audit.findings import Finding
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import Resource
 from residency.controller import events
-from residency.controller.events import BURST_EACH, EventWriter
+from residency.controller.events import BURST_EACH, MOST_EVICTED, EventWriter
+from residency.controller.evicting import Considered
 from residency.controller.reports import BURST, LOOK_AGAIN, MOST_REFUSED, RETRY, ReportWriter
 from residency.controller.reports import BURST_EACH as REPORTS_EACH
 from residency.core.judge import NamespaceLabels
@@ -121,6 +123,33 @@ def telling(work: Callable[[Telling], Awaitable[None]]) -> None:
             task.cancel()
 
     asyncio.run(run())
+
+
+def test_why_a_pod_was_evicted_is_told_of_the_pod_and_what_was_not_evicted_is_not_told_of() -> None:
+    async def work(it: Telling) -> None:
+        for name, result in ((WEB[0], EvictionResult.EVICTED), (WEB[1], EvictionResult.WOULD_EVICT)):
+            nl = ClassificationName("nl")
+            it.writer.corrected(Considered(nl, ("ns", name), "of-pod", result, "", dry_run=False, node="n"))
+        await it.settle()
+        ((about, body),) = it.server.told().items()
+        assert about == ("Pod", "Evicted")
+        assert (body["regarding"]["name"], body["regarding"]["uid"], body["type"]) == (WEB[0], "of-pod", "Normal")
+        assert body["note"].startswith("Evicted from node n, where nl does not allow it.")
+
+    telling(work)
+
+
+def test_an_eviction_that_cannot_be_told_of_is_counted_and_ends_nothing() -> None:
+    async def work(it: Telling) -> None:
+        it.server.failing = Unreachable("nobody there")
+        looked_at = Considered(ClassificationName("nl"), ("ns", "p"), "u", EvictionResult.EVICTED, "", dry_run=False)
+        for _ in range(MOST_EVICTED + 3):
+            it.writer.corrected(looked_at)
+        await it.settle()
+        assert it.count("failed") >= 1
+        assert it.metrics.events_dropped._value.get() == 3
+
+    telling(work)
 
 
 def test_owners_are_asked_for_once() -> None:

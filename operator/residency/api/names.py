@@ -137,6 +137,8 @@ class EvictionResult(StrEnum):
     """A dry run: the API server would have evicted it."""
     BLOCKED_BY_BUDGET = "blocked-by-budget"
     """A PodDisruptionBudget does not allow it just now."""
+    OTHERS_NOT_READY = "others-not-ready"
+    """Another pod of its owner is going, or is where it may be and not Ready yet."""
     NOWHERE_TO_GO = "nowhere-to-go"
     """No usable node would take it, or its successor would be refused."""
     NO_CONTROLLER = "no-controller"
@@ -146,7 +148,7 @@ class EvictionResult(StrEnum):
     DAEMON_SET = "daemonset"
     """Its DaemonSet would make it again on the same node, or takes it away itself."""
     JOB = "job"
-    """It ends by itself, and an eviction may count as its Job's failure."""
+    """It ends by itself, and an eviction may count as its failure: a Job's, or any that is not always restarted."""
     CHANGED = "changed"
     """Read afresh it was gone or going, or was not misplaced, or not to be enforced."""
     RELAPSED = "relapsed"
@@ -187,6 +189,8 @@ class EventReason(StrEnum):
     INTRUDER = "Intruder"
     COMPLIANCE_RESTORED = "ComplianceRestored"
     """What an Event of another reason told of is no more."""
+    EVICTED = "Evicted"
+    """A pod was evicted because it was misplaced."""
 
 
 EVENT_CONTROLLER: Final = f"{GROUP}/controller"

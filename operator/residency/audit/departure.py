@@ -6,10 +6,12 @@ The first line that fits:
 its owner is a node, or it says it is a mirror pod    ``mirror``
 no controller owns it                                 ``no-controller``
 a DaemonSet owns it                                   ``daemonset``
-a Job owns it                                         ``job``
+a Job owns it, or it is not always restarted          ``job``
 it is not misplaced, or that is not to be enforced    ``changed``
 no usable node would take it                          ``nowhere-to-go``
 admission would refuse its successor                  ``nowhere-to-go``
+it is Ready, and another of its owner is going, or is
+where it may be and not Ready                         ``others-not-ready``
 otherwise                                             None: it may be
 ====================================================  =================
 
@@ -20,7 +22,7 @@ The successor of a pod is taken to be like it: going by its own terms, to which 
 places than its owner's template has, never more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -34,7 +36,10 @@ from residency.core.workload import PodToleration, PodView
 
 Json = Mapping[str, Any]
 
-_ENDED: Final = ("Succeeded", "Failed")
+ENDED: Final = ("Succeeded", "Failed")
+READY: Final = ("Ready", "True")
+"""Type and status of the condition of a pod that serves."""
+TEMPLATE_HASH: Final = "pod-template-hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,12 @@ class Live:
     mirror: bool = False
     owner: str = ""
     """The kind of the controller that owns it; empty without one."""
+    owner_uid: str = ""
+    template: str = ""
+    """What all pods of its ReplicaSet have as `TEMPLATE_HASH`; empty for pods of others."""
+    ends: bool = False
+    """Whether it is to end by itself: it is not always restarted."""
+    ready: bool = True
     claims: tuple[str, ...] = ()
     """The claims that it mounts and its successor will."""
 
@@ -59,16 +70,32 @@ class Live:
         metadata, spec = pod["metadata"], pod.get("spec") or {}
         owner: Json = next((o for o in metadata.get("ownerReferences") or () if o.get("controller")), {})
         volumes = [volume.get("persistentVolumeClaim") or {} for volume in spec.get("volumes") or ()]
-        ended = (pod.get("status") or {}).get("phase") in _ENDED
+        status: Json = pod.get("status") or {}
         return cls(
             PodView.from_template(pod),
             uid=metadata.get("uid") or "",
             created=metadata.get("creationTimestamp") or "",
-            going=ended or metadata.get("deletionTimestamp") is not None,
+            going=status.get("phase") in ENDED or metadata.get("deletionTimestamp") is not None,
             mirror=MIRROR in (metadata.get("annotations") or {}),
             owner=owner.get("kind") or "",
+            owner_uid=owner.get("uid") or "",
+            template=(metadata.get("labels") or {}).get(TEMPLATE_HASH) or ""
+            if owner.get("kind") == "ReplicaSet"
+            else "",
+            ends=(spec.get("restartPolicy") or "Always") != "Always",
+            ready=any((c["type"], c["status"]) == READY for c in status.get("conditions") or ()),
             claims=tuple(claim["claimName"] for claim in volumes if claim.get("claimName")),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """Another pod of the same owner that has not ended, as it was just read."""
+
+    name: str
+    going: bool
+    """Whether it is about to end."""
+    ready: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +126,8 @@ def owned(pod: Live) -> Found | None:
         return EvictionResult.NO_CONTROLLER, messages.EVICT_NO_CONTROLLER
     if pod.owner == "DaemonSet":
         return EvictionResult.DAEMON_SET, messages.EVICT_DAEMON_SET
-    if pod.owner == "Job":
+    # What owns a ReplicaSet's or a StatefulSet's like has its pods always restarted.
+    if pod.owner == "Job" or pod.ends:
         return EvictionResult.JOB, messages.EVICT_JOB
     return None
 
@@ -113,6 +141,21 @@ def decide(pod: Live, around: Around, classification: ClassificationName) -> Fou
     if not _misplaced(pod, around, asked, classification):
         return EvictionResult.CHANGED, messages.EVICT_CHANGED
     return _stuck(pod, around, asked)
+
+
+def held_by(pod: Live, siblings: Iterable[Sibling], misplaced: Callable[[str], bool]) -> Found | None:
+    """Say which of its siblings a pod has to wait for, so that no workload is emptied; None: for none.
+
+    A pod that is not Ready itself serves nobody, and what is misplaced too is to go, Ready or not.
+    """
+    if not pod.ready:
+        return None
+    for one in sorted(siblings, key=lambda sibling: sibling.name):
+        if one.going:
+            return EvictionResult.OTHERS_NOT_READY, messages.EVICT_GOING.format(name=one.name)
+        if not one.ready and not misplaced(one.name):
+            return EvictionResult.OTHERS_NOT_READY, messages.EVICT_UNREADY.format(name=one.name)
+    return None
 
 
 def _enforced(pod: Live, around: Around) -> tuple[Ask, ...]:

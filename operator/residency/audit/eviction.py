@@ -3,7 +3,8 @@
 One planner for each classification. It keeps to these:
 
 * between two evictions pass at least 60 s / ``max_per_minute``;
-* of a workload at most one pod is on its way: the next waits until the last is gone and what replaces it has a node;
+* of a workload at most one pod is on its way: the next waits until the last is gone and what replaces it has a node
+  (and is Ready, as whoever looks at it finds);
   where nothing replaces it, because it is refused, say, the workload is halted until something does;
 * where the replacements of several workloads wait for nodes, nothing more is evicted until they have them;
 * workloads take turns, whoever was looked at longest ago first;
@@ -148,7 +149,7 @@ class _Workload:
         self.touched = now
         if came.sent and self.began is None:
             self.began = came.wall
-        refused = came.result in (EvictionResult.BLOCKED_BY_BUDGET, EvictionResult.FAILED)
+        refused = came.result in _REFUSED
         self.refusals = self.refusals + 1 if refused else 0
         if refused:
             self.due = max(self.due, now + _longer(SHORTEST, self.refusals, came.after))
@@ -216,18 +217,17 @@ class Planner:
 
     # What it is told
 
-    def follow(self, order: Order) -> None:
-        """Go by another order: a new rate holds at once, and what was found by another classification is forgotten."""
-        if order == self._order:
-            return
+    def follow(self, order: Order) -> bool:
+        """Go by another order: a new rate holds at once; whether what was found by another one is forgotten."""
         before, self._order = self._order, order
         if (before.generation, before.dry_run) == (order.generation, order.dry_run):
-            return
+            return False
         for workload in self._workloads.values():
             workload.relapsed.clear()
             workload.began, workload.due, workload.refusals = None, 0.0, 0
             workload.expected, workload.missing = None, False
             workload.pods = {name: _Pod(pod.seen, pod.since) for name, pod in workload.pods.items()}
+        return True
 
     def put(self, pod: PodKey, now: float) -> None:
         """Take in a pod that is misplaced and to be corrected; one that is known stays as it is."""
@@ -264,15 +264,18 @@ class Planner:
         """Whether it is time to look at a pod at all."""
         return now >= max(self._pause, self._sent + self._order.interval) and bool(self._workloads)
 
-    def next(self, now: float, waiting: Collection[Workload], size: Callable[[Workload], int]) -> PodKey | None:
-        """Choose the pod to look at now.
+    def look(self, now: float, size: Callable[[Workload], int]) -> None:
+        """See what has come in the place of evicted pods, however long nothing may be evicted.
 
-        ``waiting`` are the workloads of pods that wait for a node, ``size`` says how many pods one has.
+        ``size`` says how many pods a workload has.
         """
-        self._forget(now)
         for key, one in self._workloads.items():
             if one.expected is not None:
                 one.look(size(key), now)
+
+    def next(self, now: float, waiting: Collection[Workload]) -> PodKey | None:
+        """Choose the pod to look at now; ``waiting`` are the workloads of pods that wait for a node."""
+        self._forget(now)
         held = tuple(sorted(key for key, one in self._workloads.items() if one.began is not None and key in waiting))
         self._held_by = held if len(held) >= MOST_WAITING else ()
         if not self.due(now) or self._held_by or self._stopped:
@@ -350,7 +353,7 @@ class Planner:
                 if name in workload.going:
                     continue
                 open_ = open_ or (pod.result in _OPEN and not workload.halted)
-                if pod.result is not None and pod.result not in _PASSING:
+                if pod.result is not None and pod.result not in PASSING:
                     results[pod.result] += 1
                     found.append(((namespace, name), pod.message))
         if self._evicted:
@@ -389,8 +392,11 @@ class Planner:
 EXAMPLES: Final = 5
 """Pods that a summary names."""
 
-_PASSING: Final = (EvictionResult.CHANGED, EvictionResult.EVICTED, EvictionResult.RELAPSED)
-_OPEN: Final = (None, EvictionResult.WOULD_EVICT, *_PASSING)
+_REFUSED: Final = (EvictionResult.BLOCKED_BY_BUDGET, EvictionResult.OTHERS_NOT_READY, EvictionResult.FAILED)
+"""After these the whole workload waits."""
+PASSING: Final = (EvictionResult.CHANGED, EvictionResult.EVICTED, EvictionResult.RELAPSED)
+"""What is said of a pod for a moment only."""
+_OPEN: Final = (None, EvictionResult.WOULD_EVICT, *PASSING)
 
 
 def _choose(workload: _Workload, now: float) -> str | None:

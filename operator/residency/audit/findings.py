@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from residency.api.names import NO_CLASSIFICATION, NOT_IN_FORCE, Mode, Outcome
+from residency.api.names import NO_CLASSIFICATION, NOT_IN_FORCE, EvictionResult, Mode, Outcome
 
 MOST_EXAMPLES: Final = 5
 """Of each finding."""
@@ -40,6 +40,8 @@ class Example:
     node: str
     """Where it runs, or what it is on; empty while it waits."""
     why: str
+    eviction: EvictionResult | None = None
+    """What came of looking at it last, where it may have to be evicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Finding:
     """Why the classification asks what it asks, as its author cites it."""
     acknowledged: str | None = None
     """The comment of whoever knows of it and lives with it."""
+    evictions: tuple[tuple[EvictionResult, int], ...] = ()
+    """How many by what came of it when they were last looked at whether to evict them; and how many were evicted."""
     resolution: str = ""
     """The change that ended it, as far as it was seen."""
 

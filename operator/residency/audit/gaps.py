@@ -53,27 +53,40 @@ class Gaps:
         if finding.resolved is None:
             self._open[finding.name] = finding
 
-    def look(self, now: float, why: Blindness | None, patience: float = SHORTEST) -> list[Finding]:
+    def missed(self, now: float, seconds: float) -> list[Finding]:
+        """Take that for so long, until now, something was not seen although it seemed to be."""
+        if self._open:
+            return []  # it ends with the next look
+        self.counts[Blindness.BLIND] += 1
+        return [_ended(self._begin(Blindness.BLIND, now - seconds, now), now)]
+
+    def look(
+        self, now: float, why: Blindness | None, patience: float = SHORTEST, blind_for: float = 0.0
+    ) -> list[Finding]:
         """Take that everything is seen now, or why not; return the findings that are others than before.
 
-        ``patience`` is for how many seconds this kind of blindness is nothing to speak of.
+        ``patience`` is for how many seconds this kind of blindness is nothing to speak of; ``blind_for`` for how many
+        it has lasted at least, where that is known: it may have been found out late.
         """
         if self._first and why is None:
             # However quickly it all came to be seen, nobody saw anything before.
             self._notice(now, Blindness.DOWN, SHORTEST)
         self._first = False
         if why is not None:
-            return self._notice(now, why, patience)
+            return self._notice(now, why, patience, blind_for)
         ended = [_ended(finding, now) for finding in self._open.values()]
         self._open.clear()
         self.seen = now
         return ended
 
-    def _notice(self, now: float, why: Blindness, patience: float) -> list[Finding]:
-        if self._open or self.seen is None or now - self.seen < patience:
+    def _notice(self, now: float, why: Blindness, patience: float, blind_for: float = 0.0) -> list[Finding]:
+        if self._open or self.seen is None:
+            return []
+        since = min(self.seen, now - blind_for)
+        if now - since < patience:
             return []
         self.counts[why] += 1
-        finding = self._begin(why, self.seen, now)
+        finding = self._begin(why, since, now)
         self._open[finding.name] = finding
         return [finding]
 

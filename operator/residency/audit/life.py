@@ -3,13 +3,15 @@
 What changes costs what it touches: of a pod, the findings of its namespace are looked at, and never all pods of one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from residency.api.names import ClassificationName, Mode, Outcome
+from residency.api.names import ClassificationName, EvictionResult, Mode, Outcome
 from residency.audit.causes import AT_THE_BEGINNING, MEANWHILE, NOT_SEEN
+from residency.audit.eviction import PASSING
 from residency.audit.findings import MOST_EXAMPLES, Example, Finding, Subject
 from residency.audit.remedies import REMEDIES
 from residency.audit.tally import PodKey, Tally
@@ -56,6 +58,15 @@ class _Life:
     """When the acknowledgement ceases to hold; None: never."""
     members: dict[Mode | None, set[str]] = field(default_factory=dict)
     examples: dict[str, Example] = field(default_factory=dict)
+    looked_at: dict[str, EvictionResult] = field(default_factory=dict)
+    """What came of it when it was last looked at whether to evict a member."""
+    evicted: int = 0
+
+    @property
+    def evictions(self) -> tuple[tuple[EvictionResult, int], ...]:
+        results = Counter(self.looked_at.values())
+        results[EvictionResult.EVICTED] += self.evicted
+        return tuple(sorted((+results).items()))
 
     @property
     def count(self) -> int:
@@ -68,13 +79,16 @@ class _Life:
     @property
     def said(self) -> object:
         """What of it is worth telling when it changes."""
-        return self.first_seen, self.resolved, self.count, self.mode, frozenset(self.examples.values())
+        return self.first_seen, self.resolved, self.count, self.mode, self.evictions, frozenset(self.examples.values())
 
     def __contains__(self, name: str) -> bool:
         return any(name in names for names in self.members.values())
 
     def join(self, key: PodKey, judged: Judged, sight: Sight) -> None:
+        looked_at = self.looked_at.get(key[1])
         self.leave(key[1])
+        if looked_at is not None:
+            self.looked_at[key[1]] = looked_at
         self.members.setdefault(judged.mode, set()).add(key[1])
         self._show(key, judged, sight)
 
@@ -84,6 +98,7 @@ class _Life:
             if not names:
                 del self.members[mode]
         self.examples.pop(name, None)
+        self.looked_at.pop(name, None)
 
     def fill(self, sight: Sight) -> None:
         """Show others in the place of examples that have left."""
@@ -95,6 +110,10 @@ class _Life:
         for name in [name for name, _ in zip(others, range(missing), strict=False)]:
             key = (self.key.namespace, name)
             self._show(key, deviating[key], sight)
+
+    def shown(self, name: str) -> Example:
+        """An example with what came of it last."""
+        return replace(self.examples[name], eviction=self.looked_at.get(name))
 
     def _show(self, key: PodKey, judged: Judged, sight: Sight) -> None:
         if len(self.examples) < MOST_EXAMPLES or key[1] in self.examples:
@@ -163,6 +182,7 @@ class Findings:
             return
         life.first_seen, life.last_seen, life.resolved = finding.first_seen, finding.last_seen, finding.resolved
         life.cause, life.resolution, life.mode = finding.cause, finding.resolution, finding.mode
+        life.evicted = dict(finding.evictions).get(EvictionResult.EVICTED, 0)
         life.begun = True
 
     def acknowledge(self, key: FindingKey, comment: str | None, until: float | None = None) -> None:
@@ -176,6 +196,27 @@ class Findings:
         over = {key for key, life in self._lives.items() if life.until is not None and life.until <= now}
         for key in over:
             self._lives[key].comment = self._lives[key].until = None
+        return over
+
+    def corrected(self, key: FindingKey, name: str, result: EvictionResult) -> bool:
+        """Take what came of looking at one whether to evict it; whether that is news."""
+        life = self._lives.get(key)
+        if life is None or not life.begun:
+            return False
+        before = life.evictions
+        if result is EvictionResult.EVICTED:
+            life.evicted += 1
+        if result in PASSING or name not in life:
+            life.looked_at.pop(name, None)
+        else:
+            life.looked_at[name] = result
+        return life.evictions != before
+
+    def uncorrected(self, classification: ClassificationName) -> set[FindingKey]:
+        """Take that nothing that came of looking at pods for a classification holds any more; return what changed."""
+        over = {key for key, life in self._lives.items() if key.classification == classification and life.looked_at}
+        for key in over:
+            self._lives[key].looked_at.clear()
         return over
 
     def forget(self, key: FindingKey) -> None:
@@ -221,11 +262,14 @@ class Findings:
         return life
 
     def _settle(self, life: _Life, sight: Sight, joined: PodKey | None, left: PodKey | None, *, fresh: bool) -> None:
+        if fresh:
+            life.looked_at = {name: result for name, result in life.looked_at.items() if name in life}
         if life.count:
             life.mode = max(life.members, key=_height)
             life.fill(sight)
             if not life.open:
                 life.begun, life.first_seen, life.resolved, life.resolution = True, self._now, None, ""
+                life.evicted = 0
                 life.cause = AT_THE_BEGINNING if fresh else _text(sight, joined, life.key, life.key.outcome)
         elif life.open:
             life.resolved = life.last_seen = self._now
@@ -241,7 +285,7 @@ class Findings:
             key.outcome,
             life.mode,
             life.count,
-            tuple(sorted(life.examples.values(), key=lambda example: example.name)),
+            tuple(sorted(map(life.shown, life.examples), key=lambda example: example.name)),
             life.first_seen,
             max(self._now, life.last_seen) if life.open else life.last_seen,
             life.resolved,
@@ -249,7 +293,8 @@ class Findings:
             REMEDIES[key.subject].get(key.outcome, ""),
             "" if known is None else known.why.strip().removeprefix("Why: ").removesuffix("."),
             life.comment,
-            life.resolution,
+            evictions=life.evictions,
+            resolution=life.resolution,
         )
 
 

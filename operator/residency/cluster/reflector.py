@@ -23,7 +23,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
@@ -107,9 +107,6 @@ class Sink(Protocol[TakenT]):
 
     def removed(self, key: Key, item: TakenT) -> None:
         """Take that an object is gone; ``item`` is how it was last seen."""
-
-    def gap(self, gap: Gap) -> None:
-        """Take that nothing was seen for a while; all that came of it has been handed over or follows now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,11 +214,17 @@ class Reflector(Generic[ItemT]):
         labels: str = "",
         fields: str = "",
         pace: Pace | None = None,
+        missed: Callable[[Gap], None] = lambda _: None,
     ) -> None:
-        """Decode the objects as ``item``, a msgspec struct with a `Metadata`; what it does not declare is skipped."""
+        """Decode the objects as ``item``, a msgspec struct with a `Metadata`; what it does not declare is skipped.
+
+        ``missed`` is told of every time in which nothing was seen, once that is over; all that came of it has been
+        handed over by then, or follows.
+        """
         self._client = client
         self._resource = resource
         self._sink = sink
+        self._missed = missed
         self._pace = pace or Pace()
         self._query = {"labelSelector": labels, "fieldSelector": fields}
         self._page: msgspec.json.Decoder[Page[ItemT]] = msgspec.json.Decoder(Page[item])  # type: ignore[valid-type]  # known when it runs
@@ -243,6 +246,8 @@ class Reflector(Generic[ItemT]):
         """Since when there has been no watch, and why."""
         self._relisted = False
         """Whether everything was listed since then."""
+        self._silence: tuple[float | None, int] | None = None
+        """When something came last before a silence, and how many changes there had been; None: there was none."""
         self.synced = asyncio.Event()
         """Set as soon as the picture has been complete once."""
         self.counts = Counts()
@@ -281,6 +286,8 @@ class Reflector(Generic[ItemT]):
             self._lost = (self._lost[0], lost.cause)  # no mere silence any more
         if lost.relist:
             self._version, self._why = "", lost.cause
+        if lost.cause is Cause.SILENT and self._silence is None:
+            self._silence = self.last_contact, self._changes
         if self._fruitful:
             self._fruitful, self._fruitless = False, 0
             if lost.cause is Cause.ENDED:
@@ -299,7 +306,6 @@ class Reflector(Generic[ItemT]):
     async def _list(self) -> None:
         """Read everything, hand over what has changed, and then what is gone."""
         missing = set(self._objects)
-        known, heard = self._changes, self.last_contact
         query = {**self._query, "limit": str(self._limit)}
         version = ""
         while True:
@@ -320,7 +326,8 @@ class Reflector(Generic[ItemT]):
         self._relisted = True
         self.counts.lists[self._why] += 1
         self.synced.set()
-        if self._why is Cause.SILENT:
+        if self._silence is not None:
+            (heard, known), self._silence = self._silence, None
             self._broke_silence(heard, missed=self._changes > known)
 
     @property
@@ -330,7 +337,7 @@ class Reflector(Generic[ItemT]):
     def _broke_silence(self, heard: float | None, *, missed: bool) -> None:
         """Know what the silence was: without a watch since something was heard last, or nothing to be heard."""
         if missed and heard is not None:
-            self._lost = (heard, Cause.SILENT)
+            self._lost = (heard, Cause.SILENT if self._lost is None else self._lost[1])
         elif self._lost is not None and self._lost[1] is Cause.SILENT:
             self._lost, self._relisted = None, False
 
@@ -398,7 +405,7 @@ class Reflector(Generic[ItemT]):
             self._lost = None
             self.counts.gaps[cause] += 1
             self.counts.gap_seconds[cause] = self.counts.gap_seconds.get(cause, 0.0) + gap.seconds
-            self._sink.gap(gap)
+            self._missed(gap)
         self._relisted = False
 
     async def _follow(self, stream: Stream) -> None:

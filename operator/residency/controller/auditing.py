@@ -7,6 +7,7 @@ depend on it.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -16,7 +17,7 @@ from residency.audit.picture import Picture
 from residency.audit.tally import PodKey
 from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
-from residency.cluster.reflector import ItemT, Pace, Reflector, Sink
+from residency.cluster.reflector import Gap, ItemT, Pace, Reflector, Sink
 from residency.cluster.resources import CLAIMS, NAMESPACES, NODES, PODS, STORAGE_CLASSES, VOLUMES, Resource
 from residency.controller.observed import Namespace, Namespaces, Node, Nodes, Pod, Pods
 from residency.controller.observed_storage import (
@@ -43,6 +44,8 @@ NOTICE: Final = 0.25
 """Seconds between looks whether there is something to tell listeners."""
 BLIND: Final = 60.0
 """Seconds without a watch after which the picture is not said to be true any more."""
+MOST_GAPS: Final = 100
+"""Times in which something was not seen that wait to be asked for."""
 PATIENCE: Final = 30.0
 """Seconds after its start in which an audit that is not complete yet is nothing to speak of."""
 
@@ -73,6 +76,7 @@ class Audit:
     _picture: Picture = field(init=False)
     _volumes: VolumePicture = field(init=False)
     _reflectors: Mapping[str, Reflector[Any]] = field(init=False)
+    _gaps: deque[Gap] = field(default_factory=lambda: deque(maxlen=MOST_GAPS))
     _began: float = field(init=False)
     _told: tuple[float, Told] | None = None
     """When statuses were last told something new, and what; None where they have nothing from here."""
@@ -97,7 +101,7 @@ class Audit:
         }
 
     def _reflector(self, resource: Resource, item: type[ItemT], sink: Sink[ItemT], labels: str = "") -> Reflector[Any]:
-        return Reflector(self.client, resource, item, sink, labels=labels, pace=self.pace)
+        return Reflector(self.client, resource, item, sink, labels=labels, pace=self.pace, missed=self._gaps.append)
 
     # What it knows
 
@@ -128,6 +132,12 @@ class Audit:
         """The reflectors, by what they follow."""
         return self._reflectors
 
+    def take_missed(self) -> float:
+        """For how many seconds at the most something was not seen that is seen again, since this was last asked."""
+        longest = max((gap.seconds for gap in self._gaps), default=0.0)
+        self._gaps.clear()
+        return longest
+
     def judge_by(self, catalogue: Catalogue) -> None:
         """Judge by these classifications from now on."""
         self._catalogue = catalogue
@@ -154,8 +164,9 @@ class Audit:
             except Exception:
                 log.exception("the audit failed, and begins again")
             self.restarts += 1
-            await asyncio.sleep(REST)
+            # At once: of what is not followed any more nobody may say that it is so.
             self._begin()
+            await asyncio.sleep(REST)
 
     async def _look(self, wake: Callable[[], None]) -> None:
         looked = woken = -REST

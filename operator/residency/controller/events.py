@@ -9,22 +9,24 @@ import hashlib
 import logging
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Final
 
-from residency.api.names import EVENT_ACTION, EVENT_CONTROLLER
+from residency.api.names import EVENT_ACTION, EVENT_CONTROLLER, EvictionResult
 from residency.audit.picture import Picture
 from residency.audit.tally import PodKey
 from residency.cluster.client import Client, Object
 from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import EVENTS
+from residency.controller.evicting import Considered
 from residency.controller.owners import Owners, Ref
 from residency.reporting.events import Planner
 from residency.reporting.limits import Bucket, Buckets, Clock, Recent
 from residency.reporting.metrics import Metrics
-from residency.reporting.notices import Notice, Topic
+from residency.reporting.notices import Notice, Topic, evicted
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ BURST_EACH: Final = 6
 A_SECOND_EACH: Final = 1 / 60
 MOST_OBJECTS: Final = 2_000
 """Objects and Events that are remembered."""
+MOST_EVICTED: Final = 600
+"""Evicted pods that wait to be told of: a minute's, at the highest rate."""
 AT_ONCE: Final = 1_000
 """Pods that are looked at before others get their turn."""
 PAUSE: Final = 5.0
@@ -64,6 +68,7 @@ class EventWriter:
         """Events by namespace and name, and how often they have been told."""
         self._picture: weakref.ref[Picture] | None = None
         self._changes: list[Collection[PodKey]] = []
+        self._evicted: deque[Considered] = deque(maxlen=MOST_EVICTED)
         self._news, self._work = asyncio.Event(), asyncio.Event()
 
     def changed(self, pods: Collection[PodKey], picture: Picture) -> None:
@@ -72,6 +77,13 @@ class EventWriter:
         self._picture = weakref.ref(picture)
         self._changes.append(pods)
         self._news.set()
+
+    def corrected(self, looked_at: Considered) -> None:
+        """Take in that a pod was evicted, which its owner should read of."""
+        if looked_at.result is EvictionResult.EVICTED:
+            self._metrics.events_dropped.inc(len(self._evicted) == MOST_EVICTED)
+            self._evicted.append(looked_at)
+            self._work.set()
 
     async def run(self) -> None:
         """Write for ever."""
@@ -113,8 +125,11 @@ class EventWriter:
         return None if self._picture is None else self._picture()
 
     async def _next(self) -> bool:
-        """Tell of one topic; whether there was one."""
+        """Tell of one evicted pod or one topic; whether there was one."""
         await self._may()
+        if self._evicted:
+            await self._tell_of_eviction(self._evicted.popleft())
+            return True
         picture = self._seen()
         taken = None if picture is None else self._planner.take(picture)
         if picture is None or taken is None:
@@ -131,6 +146,17 @@ class EventWriter:
                     await self._failed(topic, error)
                 break
         return True
+
+    async def _tell_of_eviction(self, looked_at: Considered) -> None:
+        """Tell it of the pod, which may be gone already: people find it among the Events of its namespace."""
+        notice, pod = evicted(looked_at.classification, looked_at.node), Ref("v1", "Pod", *looked_at.pod, looked_at.uid)
+        try:
+            await self._write(notice, pod, None)
+        except (ApiError, Unreachable) as error:
+            if not _gone(error):
+                self._metrics.events.labels(str(notice.reason), "failed").inc()
+                if self._complaints.take():
+                    log.warning("events cannot be written", extra={"error": str(error)})
 
     async def _may(self) -> None:
         while wait := self._overall.wait:

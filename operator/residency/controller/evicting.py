@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from residency.api.names import CLASSIFICATION, ENFORCEMENT, ClassificationName, EvictionResult, Mode, Outcome
-from residency.audit.departure import Around, Found, Live, decide, owned, reach
+from residency.audit.departure import Around, Found, Live, decide, held_by, owned, reach
 from residency.audit.eviction import MOST_RELAPSES, Came, Order, Planner, Summary, Workload, workload_of
 from residency.audit.picture import Picture
 from residency.audit.tally import PodKey
@@ -25,6 +25,7 @@ from residency.cluster.errors import ApiError, Unreachable
 from residency.cluster.resources import ACCESS_REVIEWS, CLAIMS, NAMESPACES, NODES, PODS, VOLUMES
 from residency.controller.auditing import REST, Audit
 from residency.controller.observed import Node, node_view
+from residency.controller.siblings import siblings
 from residency.core import messages
 from residency.core.audit import Judged, NodeView
 from residency.core.judge import Catalogue, NamespaceLabels
@@ -64,6 +65,8 @@ class Considered:
     result: EvictionResult
     message: str
     dry_run: bool
+    node: str = ""
+    """Where it was."""
 
 
 @dataclass
@@ -77,6 +80,8 @@ class Evictor:
     wall: Callable[[], float] = time.time
     heard_by: list[Callable[[Considered], None]] = field(default_factory=list)
     """Are told of every pod that was looked at with another result than before."""
+    forgotten_by: list[Callable[[ClassificationName], None]] = field(default_factory=list)
+    """Are told of classifications of which nothing is remembered any more."""
     _planners: dict[ClassificationName, Planner] = field(default_factory=dict)
     _orders: Orders | None = None
     _picture: Picture | None = None
@@ -96,7 +101,8 @@ class Evictor:
 
     def go(self, orders: Orders, wanted: Collection[ClassificationName]) -> None:
         """Act on these orders until paused; of what is not wanted any more nothing is remembered."""
-        for name in self._planners.keys() - set(wanted):
+        forgotten = self._planners.keys() - set(wanted)
+        for name in forgotten:
             del self._planners[name]
             self._told.pop(name, None)
         for name, order in sorted(orders.of.items()):
@@ -104,8 +110,12 @@ class Evictor:
             if planner is None:
                 planner = self._planners[name] = Planner(order, self.clock())
                 self._fill(name, planner)
-            planner.follow(order)
+            if planner.follow(order):
+                forgotten.add(name)
         self._orders = orders
+        for name in sorted(forgotten):
+            for hears in self.forgotten_by:
+                hears(name)
 
     def tell(self, name: ClassificationName, order: Order, withheld: Says | None) -> Json:
         """Write what the status of a classification says of it."""
@@ -158,6 +168,9 @@ class Evictor:
 
     async def _round(self) -> bool:
         """Look at one pod for each classification; say whether there was any."""
+        if self._picture is not None and self.audit.complete is self._picture:
+            for planner in self._planners.values():
+                planner.look(self.clock(), self._size)
         orders, busy = self._in_order(), False
         if orders is None or not orders.of or not await self._may():
             return False
@@ -168,7 +181,7 @@ class Evictor:
             planner = self._planners[name]
             if planner.due(self.clock()):
                 waiting = self._waiting() if waiting is None else waiting
-                pod = planner.next(self.clock(), waiting, self._size)
+                pod = planner.next(self.clock(), waiting)
                 if pod is not None:
                     busy = True
                     await self._consider(name, planner, pod, orders)
@@ -207,7 +220,8 @@ class Evictor:
         else:
             return
         if planner.settle(pod, came, self.clock()):
-            self._report(Considered(name, pod, came.uid, came.result, came.message, planner.order.dry_run))
+            node = live.view.node_name if live else ""
+            self._report(Considered(name, pod, came.uid, came.result, came.message, planner.order.dry_run, node))
         self.metrics.evictions.labels(name, came.result).inc()
 
     async def _find(self, name: ClassificationName, pod: PodKey, orders: Orders) -> tuple[Live | None, Found | None]:
@@ -233,7 +247,12 @@ class Evictor:
         around = Around(
             node, namespace, says, nodes, orders.catalogue, orders.surroundings, tuple(filter(None, reaches))
         )
-        return live, decide(live, around, name)
+        return live, decide(live, around, name) or await self._held_by(name, namespace, live)
+
+    async def _held_by(self, name: ClassificationName, namespace: str, live: Live) -> Found | None:
+        deviating = {} if self._picture is None else self._picture.tally.deviating(name)
+        others = await siblings(self.client, namespace, live) if live.ready else ()
+        return held_by(live, others, lambda other: _to_be_corrected(deviating.get((namespace, other))))
 
     async def _node(self, name: str) -> NodeView | None:
         try:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from residency.api.names import FINDING, MANAGED_BY
+from residency.api.names import FINDING, MANAGED_BY, ClassificationName, Outcome
 from residency.audit.findings import Finding, State, Subject
 from residency.audit.gaps import SHORTEST, Blindness, Gaps
 from residency.audit.life import FindingKey, Findings, Sight, key_of
@@ -25,9 +25,10 @@ from residency.audit.tally import PodKey, Tally
 from residency.audit.volumes import VolumePicture
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
-from residency.cluster.reflector import Gap, Key, Metadata, Reflector
+from residency.cluster.reflector import Key, Metadata, Reflector
 from residency.cluster.resources import FINDINGS
 from residency.controller.auditing import BLIND, REST
+from residency.controller.evicting import Considered
 from residency.controller.together import until_failure
 from residency.reporting.findings import acknowledgement, from_status, read, to_status
 from residency.reporting.limits import Bucket
@@ -81,6 +82,9 @@ class Audited(Protocol):
     @property
     def watched(self) -> Mapping[str, Any]:
         """The reflectors."""
+
+    def take_missed(self) -> float:
+        """For how many seconds at the most something was not seen that is seen again, since this was last asked."""
 
 
 class _Labels(msgspec.Struct):
@@ -222,6 +226,17 @@ class Keeper:
             self._seen.pop(subject, None)
             self._rest_until = now + REST
 
+    def corrected(self, looked_at: Considered) -> None:
+        """Take in what came of looking at a misplaced pod whether to evict it."""
+        namespace, name = looked_at.pod
+        about = FindingKey(namespace, Subject.PODS, looked_at.classification, Outcome.MISPLACED)
+        if self._ready and self._findings.corrected(about, name, looked_at.result):
+            self._mark({about})
+
+    def uncorrected(self, classification: ClassificationName) -> None:
+        """Take that what came of looking at its pods is forgotten: it asks for something else now."""
+        self._mark(self._findings.uncorrected(classification))
+
     def _last(self, subject: Subject) -> Tally | None:
         """The tally that was looked at, while there is one."""
         seen = self._seen.get(subject)
@@ -232,14 +247,18 @@ class Keeper:
         audit = self._audit
         complete = audit.complete is not None
         why, patience = None, SHORTEST
+        blind = [one.blind_for for one in audit.watched.values() if one.blind_for is not None]
         if not complete:
             why = Blindness.RESTARTED if self._was_complete else Blindness.DOWN
-        elif any(one.blind_for is not None for one in audit.watched.values()):
+        elif blind:
             why, patience = Blindness.BLIND, BLIND
         self._was_complete |= complete
         if why is None:
             self._findings.seen(self._now())
-        for finding in self._gaps.look(self._now(), why, patience):
+        # A connection that was dead is known for it only once it is over.
+        missed = audit.take_missed()
+        news = self._gaps.missed(self._now(), missed) if complete and missed >= BLIND else []
+        for finding in [*news, *self._gaps.look(self._now(), why, patience, max(blind, default=0.0))]:
             said = self._observed.get((finding.namespace, finding.name))
             finding = replace(finding, acknowledged=None if said is None else said.acknowledged)
             log.warning("observation gap", extra={"cause": finding.cause, "end": finding.resolution})
@@ -266,9 +285,6 @@ class Keeper:
         self._queue.add(key, self._clock() + LOOK)
         for waiting in list(self._unstored)[:1]:
             self._soon(waiting)
-
-    def gap(self, gap: Gap) -> None:
-        """Nothing is to be put right."""
 
     def _hear(self, key: Key, spec: Mapping[str, Any] | None) -> None:
         comment, until = acknowledgement(spec)

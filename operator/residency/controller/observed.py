@@ -12,7 +12,7 @@ from residency.api.names import CLASSIFICATION, ENFORCEMENT
 from residency.audit.picture import Picture
 from residency.audit.shapes import PodShape, PodShapes
 from residency.audit.volumes import VolumePicture
-from residency.cluster.reflector import Gap, Key, Metadata
+from residency.cluster.reflector import Key, Metadata
 from residency.core.audit import NodeView
 from residency.core.judge import NamespaceLabels
 from residency.core.workload import PodView, Taint
@@ -108,13 +108,10 @@ class Namespace(msgspec.Struct):
 
 
 class _Telling:
-    """Tells the picture, which has no use for gaps: what was missed in one arrives after it."""
+    """Tells the picture."""
 
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
-
-    def gap(self, gap: Gap) -> None:
-        """Nothing is to be put right."""
 
 
 class Pods(_Telling):

@@ -7,7 +7,7 @@ import msgspec
 
 from residency.api.names import STORAGE_CLASS_ANNOTATION
 from residency.audit.volumes import VolumePicture
-from residency.cluster.reflector import Gap, Key, Metadata
+from residency.cluster.reflector import Key, Metadata
 from residency.core.volumes import VolumeView
 from residency.core.workload import Term, node_terms
 
@@ -86,13 +86,10 @@ class StorageClass(msgspec.Struct):
 
 
 class _Telling:
-    """Tells the picture, which has no use for gaps: what was missed in one arrives after it."""
+    """Tells the picture."""
 
     def __init__(self, picture: VolumePicture) -> None:
         self.picture = picture
-
-    def gap(self, gap: Gap) -> None:
-        """Nothing is to be put right."""
 
 
 class PersistentVolumes(_Telling):

@@ -151,6 +151,8 @@ class Controller:
         reports = ReportWriter(client, self._metrics, keeper.known)
         audit.listeners += [keeper, events, *([reports] if self._options.reports else [])]
         evictor = Evictor(client, audit, self._metrics)
+        evictor.heard_by += [keeper.corrected, events.corrected]
+        evictor.forgotten_by.append(keeper.uncorrected)
         reconciler = Reconciler(client, settings, canary, self._metrics, audit, evictor)
         loop = Loop(reconciler.reconcile, self._metrics, self._progress, self._options.resync_seconds)
         watcher = Watcher(loop.wake, reconciler.policies.knows)

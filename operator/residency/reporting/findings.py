@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from residency.api.names import Mode, Outcome
+from residency.api.names import EvictionResult, Mode, Outcome
 from residency.audit.findings import Example, Finding, State, Subject
 from residency.audit.gaps import Blindness
 from residency.core.messages import one_line
@@ -32,6 +32,7 @@ def to_status(finding: Finding) -> Json:
         "state": str(finding.state),
         "count": finding.count,
         "examples": [_example(example) for example in finding.examples] or None,
+        "evictions": [{"result": str(result), "count": count} for result, count in finding.evictions] or None,
         "firstSeen": written(finding.first_seen),
         "lastSeen": written(finding.last_seen),
         "resolved": None if finding.resolved is None else written(finding.resolved),
@@ -55,11 +56,12 @@ def from_status(namespace: str, status: Mapping[str, Any]) -> Finding | None:
             None if outcome is None else Outcome(outcome),
             None if mode is None else Mode(mode),
             int(status.get("count", 0)),
-            tuple(Example(e["name"], e.get("node", ""), e["why"]) for e in status.get("examples", ())),
+            tuple(map(_read_example, status.get("examples", ()))),
             read(status["firstSeen"]),
             read(status["lastSeen"]),
             None if resolved is None else read(resolved),
             acknowledged=status.get("acknowledged"),
+            evictions=tuple((EvictionResult(e["result"]), int(e["count"])) for e in status.get("evictions", ())),
             **{name: str(status.get(name, "")) for name in _TEXTS},
         )
     except (KeyError, TypeError, ValueError):
@@ -94,7 +96,19 @@ def read(text: str) -> float:
 
 def _example(example: Example) -> Json:
     node = {"node": example.node} if example.node else {}
-    return {"name": one_line(example.name, _LONGEST_NAME), **node, "why": one_line(example.why, _LONGEST)}
+    eviction = {} if example.eviction is None else {"eviction": str(example.eviction)}
+    why = one_line(example.why, _LONGEST)
+    return {"name": one_line(example.name, _LONGEST_NAME), **node, "why": why, **eviction}
+
+
+def _read_example(status: Mapping[str, Any]) -> Example:
+    eviction = status.get("eviction")
+    return Example(
+        status["name"],
+        status.get("node", ""),
+        status["why"],
+        None if eviction is None else EvictionResult(eviction),
+    )
 
 
 class Kept(Protocol):

@@ -74,6 +74,8 @@ class Notice:
 
     matter: Matter
     """Compliant: what deviated from the classification does so no more."""
+    reason: EventReason
+    """What an Event of it is called."""
     note: str
     examples: tuple[PodKey, ...] = ()
     """The first pods that it is about."""
@@ -81,19 +83,14 @@ class Notice:
     """Whether they wait for a node, so that people will look at the pods themselves."""
 
     @property
-    def reason(self) -> EventReason:
-        """What an Event of it is called."""
-        return REASONS.get(self.matter[0], EventReason.COMPLIANCE_RESTORED)
-
-    @property
     def over(self) -> bool:
         """Whether it tells that something is over."""
-        return self.matter[0] not in REASONS
+        return self.reason is EventReason.COMPLIANCE_RESTORED
 
     @property
     def type(self) -> Literal["Normal", "Warning"]:
         """How bad it is."""
-        return "Normal" if self.over else "Warning"
+        return "Normal" if self.over or self.reason is EventReason.EVICTED else "Warning"
 
 
 def kin(pod: str) -> str:
@@ -157,7 +154,13 @@ def restored(topic: Topic, classification: str) -> Notice:
     """Tell that it is over."""
     what = "" if classification in _NONE else f" from {classification}"
     note = f"No pod {'of this' if topic.namespace else 'on this node'} deviates{what} any more."
-    return Notice((Outcome.COMPLIANT, classification), note)
+    return Notice((Outcome.COMPLIANT, classification), EventReason.COMPLIANCE_RESTORED, note)
+
+
+def evicted(classification: str, node: str) -> Notice:
+    """Tell a pod's owner why it was evicted."""
+    note = f"Evicted from node {node}, where {classification} does not allow it. What its owner makes anew is placed."
+    return Notice((Outcome.MISPLACED, classification), EventReason.EVICTED, note)
 
 
 def _notice(topic: Topic, matter: Matter, pods: list[tuple[PodKey, Seen, Judged]], picture: Picture) -> Notice:
@@ -173,7 +176,7 @@ def _notice(topic: Topic, matter: Matter, pods: list[tuple[PodKey, Seen, Judged]
         said += f" {_OF_PODS[outcome]}" + (f"; {pod} on node {seen.node}" if seen.node else "")
     why = why_unplaceable(picture, name, seen.view) if outcome is Outcome.UNPLACEABLE else ""
     note = f"{said}: {why or judged.why}. Fix: {OF_PODS[outcome]}"
-    return Notice(matter, one_line(note, NOTE_LENGTH), keys, waiting=not seen.node)
+    return Notice(matter, REASONS[outcome], one_line(note, NOTE_LENGTH), keys, waiting=not seen.node)
 
 
 def _of(classification: str) -> str:
