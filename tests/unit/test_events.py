@@ -279,8 +279,23 @@ def test_what_could_not_be_told_is_told_again() -> None:
     world.node("n", "US")
     world.pods("web")
     first = world.told()
-    world.planner.again(NODE)
+    world.planner.again(NODE, first[NODE])
     assert world.told() == {NODE: first[NODE]}
+
+
+def test_that_it_is_over_is_told_again_where_it_could_not_be_told_and_what_was_told_is_not() -> None:
+    world = World()
+    world.pods("web")
+    world.node("n", "US")
+    world.told()
+    world.node("n", "NL")
+    (over,) = world.told()[NODE]
+    assert over.over
+    world.planner.again(NODE, [over])
+    assert world.told() == {NODE: [over]}
+    assert world.told() == {}
+    world.planner.again(OF_WEB, [])
+    assert world.told() == {}
 
 
 def test_what_may_not_be_told_yet_is_told_later() -> None:

@@ -25,6 +25,7 @@ from residency.core.catalogue import restore
 from residency.core.judge import NamespaceLabels
 from residency.core.placement import Placement
 from residency.core.requirements import Operator, Requirement
+from residency.core.volumes import VolumeView
 from residency.core.workload import PodView, Term
 from residency.reporting.findings import FindingsCollector, acknowledgement, from_status, to_status
 from residency.reporting.metrics import Metrics
@@ -56,6 +57,11 @@ class Objects:
             raise ApiError(409, "AlreadyExists", "it is there")
         self.there[key] = body | {"status": {}}
         return self._told(key)
+
+    async def find(self, _: object, *, namespace: str, fields: str) -> list[Object]:
+        key = namespace, fields.removeprefix("metadata.name=")
+        self._ask("read", key)
+        return [self._told(key)]
 
     async def merge(self, _: object, name: str, patch: Object, *, namespace: str, subresource: str) -> Object:
         key = namespace, name
@@ -93,9 +99,9 @@ class Cluster:
 
     restarts = 0
     missed = 0.0
-    volumes: VolumePicture | None = None
 
     def __init__(self, **keeping: float) -> None:
+        self.volumes: VolumePicture | None = VolumePicture()
         self.time = 1_000_000.0
         self.objects, self.shapes = Objects(), PodShapes()
         self.watched: dict[str, Any] = {"pods": self}
@@ -190,6 +196,18 @@ async def test_a_finding_is_written_once_and_then_left_alone(cluster: Cluster) -
     assert cluster.objects.there["ns", "nl-misplaced"]["metadata"]["labels"] == {MANAGED_BY: "residency"}
     for _ in range(10):
         assert await cluster.look(5.0) == []
+
+
+async def test_news_is_not_kept_waiting_by_what_is_only_still_so(cluster: Cluster) -> None:
+    for number in range(50):
+        cluster.namespace(f"ns-{number:02}", "US")
+    await cluster.look()
+    await cluster.look(FRESH + 60)
+    cluster.keeper.sweep()
+    cluster.namespace("zz", "US")
+    written = await cluster.look(0.0)
+    assert len(written) == 52
+    assert written[:2] == ["create zz/nl-misplaced", "tell zz/nl-misplaced"]
 
 
 async def test_more_of_the_same_is_written_only_now_and_then(cluster: Cluster) -> None:
@@ -344,6 +362,23 @@ async def test_of_more_than_are_stored_the_rest_is_counted_and_stored_when_there
     assert cluster.metrics()["residency_findings_not_stored"] == 1
 
 
+async def test_what_waits_for_room_is_not_looked_at_with_every_change(cluster: Cluster) -> None:
+    cluster = Cluster(most=3)
+    await cluster.adopt()
+    for number in range(5):
+        cluster.namespace(f"ns-{number}", "US")
+    await cluster.look()
+    waiting = next(iter(cluster.keeper._unstored))
+    for count in range(2, 10):
+        cluster.pods(waiting[0], count)
+        cluster.keeper.changed(cast(Picture, cluster.complete).tally.take_changed(), cast(Picture, cluster.complete))
+    assert len(cluster.keeper._queue) == 0
+    assert waiting in cluster.keeper._unstored
+    cluster.move(waiting[0], "NL")
+    await cluster.look()
+    assert waiting not in cluster.keeper._unstored
+
+
 async def test_what_ended_before_it_was_written_is_not_written(cluster: Cluster) -> None:
     cluster.namespace("ns", "US")
     cluster.keeper.changed((), cast(Picture, cluster.complete))
@@ -395,6 +430,66 @@ async def test_an_object_that_is_there_already_is_taken_over(cluster: Cluster) -
     cluster.namespace("ns", "US")
     await cluster.look()
     assert cluster.status()["state"] == "Open"
+
+
+async def test_a_finding_that_is_read_late_keeps_its_beginning_and_what_was_said(cluster: Cluster) -> None:
+    """The list of them fails for long, and nothing else does."""
+    cluster.namespace("ns", "US")
+    await cluster.look()
+    cluster.objects.say(("ns", "nl-misplaced"), "we know")
+    await cluster.look()
+    before = dict(cluster.status())
+    late = Cluster()
+    late.time = cluster.time + DAY
+    late.objects.there = {key: dict(item) for key, item in cluster.objects.there.items()}
+    late.keeper._ready = True
+    late.namespace("ns", "US")
+    await late.look()
+    after = late.status()
+    assert {name: after[name] for name in ("firstSeen", "cause", "state")} == {
+        name: before[name] for name in ("firstSeen", "cause", "state")
+    }
+    assert after["state"] == "Acknowledged"
+
+
+async def test_what_cannot_be_read_is_kept_until_it_is_known_what_there_is(cluster: Cluster) -> None:
+    cluster.namespace("ns", "US")
+    await cluster.look()
+    cluster.objects.say(("ns", "nl-misplaced"), "we know")
+    await cluster.look()
+    # As a version may have written it that came after this one.
+    cluster.objects.there["ns", "nl-misplaced"]["status"]["mode"] = "Unheard-of"
+    volumes, cluster.volumes = cluster.volumes, None
+    cluster.begin()
+    await cluster.adopt()
+    assert await cluster.look() == ["tell ns/nl-misplaced"]
+    assert cluster.status()["state"] == "Acknowledged"
+    cluster.objects.there["ns", "nl-lost"] = json.loads(json.dumps(cluster.objects.there["ns", "nl-misplaced"]))
+    cluster.objects.there["ns", "nl-lost"]["metadata"]["name"] = "nl-lost"
+    cluster.begin()
+    await cluster.adopt()
+    assert await cluster.look() == []
+    cluster.volumes = volumes
+    assert await cluster.look() == ["delete ns/nl-lost"]
+
+
+def test_what_another_version_said_of_evictions_is_passed_over() -> None:
+    finding = Finding(
+        "ns",
+        "nl",
+        Subject.PODS,
+        Outcome.MISPLACED,
+        None,
+        1,
+        (Example("p", "n", "why"),),
+        1.0,
+        1.0,
+        evictions=((EvictionResult.MIRROR, 1),),
+    )
+    status = to_status(finding)
+    status["evictions"].append({"result": "teleported", "count": 2})
+    status["examples"][0]["eviction"] = "teleported"
+    assert from_status("ns", status) == finding
 
 
 async def test_somebody_may_speak_before_there_is_a_finding(cluster: Cluster) -> None:
@@ -581,6 +676,24 @@ async def test_a_failure_is_logged_and_looked_at_as_a_whole_again(
     assert "could not be worked out" in caplog.text
     await cluster.look(REST)
     assert cluster.status()["count"] == 1
+
+
+async def test_what_becomes_of_volumes_while_it_rests_is_found_afterwards(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = cast(VolumePicture, cluster.volumes)
+    volumes.set_catalogue(cast(Picture, cluster.complete).catalogue)
+    volumes.put_namespace("ns", NamespaceLabels("nl"))
+    cluster.namespace("ns", "US")
+    await cluster.look()
+    with monkeypatch.context() as broken:
+        broken.setattr(cluster.keeper._findings, "look", lambda *_: 1 / 0)
+        cluster.pods("ns", 2)
+        await cluster.look()
+    volumes.put_volume(VolumeView("pv", ("ns", "data"), labels=((COUNTRY, "US"),)))
+    await cluster.look()
+    await cluster.look(REST)
+    assert cluster.status(name="nl-misplaced-volumes")["count"] == 1
 
 
 async def test_another_picture_is_looked_at_as_a_whole(cluster: Cluster) -> None:

@@ -141,6 +141,11 @@ class Findings:
         life = self._lives.get(key)
         return None if life is None else self._finding(life)
 
+    def resolved_at(self, key: FindingKey) -> float | None:
+        """When one of them ended; None: it has not, or is not known."""
+        life = self._lives.get(key)
+        return None if life is None else life.resolved
+
     # What it is told
 
     def look(self, sight: Sight, now: float, changed: Collection[PodKey] | None = None) -> set[FindingKey]:

@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Final
@@ -135,7 +135,7 @@ class EventWriter:
         if picture is None or taken is None:
             return False
         topic, notices = taken
-        for notice in notices:
+        for number, notice in enumerate(notices):
             try:
                 for regarding, related in (await self._about(topic, notice, picture)).items():
                     if not await self._write(notice, regarding, related):
@@ -143,7 +143,7 @@ class EventWriter:
             except (ApiError, Unreachable) as error:
                 if not _gone(error):
                     self._metrics.events.labels(str(notice.reason), "failed").inc()
-                    await self._failed(topic, error)
+                    await self._failed(topic, notices[number:], error)
                 break
         return True
 
@@ -162,12 +162,12 @@ class EventWriter:
         while wait := self._overall.wait:
             await asyncio.sleep(wait)
 
-    async def _failed(self, topic: Topic, error: ApiError | Unreachable) -> None:
+    async def _failed(self, topic: Topic, untold: Sequence[Notice], error: ApiError | Unreachable) -> None:
         refused = isinstance(error, ApiError) and error.refused
         if self._complaints.take():
             log.warning("events cannot be written", extra={"error": str(error)})
         if not refused:
-            self._planner.again(topic)
+            self._planner.again(topic, untold)
             await asyncio.sleep(PAUSE)
 
     async def _about(self, topic: Topic, notice: Notice, picture: Picture) -> Mapping[Ref, Ref | None]:

@@ -117,7 +117,8 @@ class Queue:
 
     def __init__(self) -> None:
         self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, Key]] = []
+        self._heap: list[tuple[float, int, Key]] = []
+        self._added = 0
 
     def __len__(self) -> int:
         return len(self._due)
@@ -126,12 +127,13 @@ class Queue:
         """Do it then, or earlier where that was said already."""
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            heapq.heappush(self._heap, (due, key))
+            self._added += 1
+            heapq.heappush(self._heap, (due, self._added, key))
 
     def take(self, now: float) -> tuple[Key, float] | None:
-        """The first that is due, and when it was."""
+        """The first that is due, and when it was; of those that are due at once the one that was added first."""
         while self._heap and self._heap[0][0] <= now:
-            due, key = heapq.heappop(self._heap)
+            due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:
                 del self._due[key]
                 return key, due
@@ -165,6 +167,8 @@ class Keeper:
         self._stored: dict[Key, Stored] = {}
         self._unstored: dict[Key, None] = {}
         """Findings for which there was no room."""
+        self._unread: set[Key] = set()
+        """Objects from before that tell of nothing that could be read."""
         self._failures: dict[Key, int] = {}
         self._queue = Queue()
         self._news = Bucket(BURST, WRITES, time.monotonic)
@@ -186,7 +190,11 @@ class Keeper:
 
     def known(self) -> tuple[Finding, ...] | None:
         """The same; None until everything has been looked at that is to be known from before."""
-        return self.current if {Subject.PODS, Subject.VOLUMES} <= self._looked else None
+        return self.current if self._looked_at_all else None
+
+    @property
+    def _looked_at_all(self) -> bool:
+        return {Subject.PODS, Subject.VOLUMES} <= self._looked
 
     @property
     def not_stored(self) -> int:
@@ -223,7 +231,8 @@ class Keeper:
             self._looked.add(subject)
         except Exception:  # the audit must not fail because of what is made of it
             log.exception("findings could not be worked out, and are looked at as a whole again")
-            self._seen.pop(subject, None)
+            # The other subject's changes are not looked at meanwhile either.
+            self._seen.clear()
             self._rest_until = now + REST
 
     def corrected(self, looked_at: Considered) -> None:
@@ -307,6 +316,8 @@ class Keeper:
         """Keep them for ever."""
         while True:
             self._ready = False
+            # What changes until it is ready is not looked at.
+            self._seen.clear()
             self._stored.clear()
             reflector = Reflector(self._client, FINDINGS, Stored, self)
             try:
@@ -325,6 +336,7 @@ class Keeper:
             log.warning("findings are not stored", extra={"error": reflector.problem})
             self._ready = True
             await reflector.synced.wait()
+        self._unread.clear()
         for key, item in sorted(self._stored.items()):
             self._adopt(key, item)
             # What people said while nobody listened is to be seen too.
@@ -337,6 +349,7 @@ class Keeper:
         finding = from_status(key[0], item.status or {})
         if finding is None or finding.name != key[1]:
             # Begun and never finished, or of another version.
+            self._unread.add(key)
             return
         comment, until = acknowledgement(item.spec)
         held = until is None or until > self._clock()
@@ -370,9 +383,9 @@ class Keeper:
             key = finding.namespace, finding.name
             if finding.resolved is not None and finding.resolved <= now - self._keeping.days * DAY:
                 self._forget(key)
-                self._soon(key)
+                self._some_time(key)
             elif finding.resolved is None and key in self._stored and self._stale(self._stored[key], now):
-                self._soon(key)
+                self._some_time(key)
         # One at least: to ask for room is what makes some.
         for key in list(self._unstored)[: max(1, self._keeping.most - len(self._stored))]:
             self._soon(key)
@@ -391,6 +404,7 @@ class Keeper:
                 continue
             key, due = next_
             if not await self._write(key):
+                await asyncio.sleep(0)  # of many there may be nothing to write
                 continue
             if due == AT_ONCE:
                 self._news.take()
@@ -426,6 +440,10 @@ class Keeper:
         if finding is None:
             if stored is None or not stored.ours:
                 return False
+            if key in self._unread and not self._looked_at_all:
+                # It may yet be about something that is found, and what people say in it holds.
+                self._queue.add(key, self._clock() + LOOK)
+                return False
             await self._client.delete(FINDINGS, key[1], namespace=key[0])
             return True
         if stored is None and finding.resolved is not None and key in self._about:
@@ -438,9 +456,12 @@ class Keeper:
         self._unstored.pop(key, None)
         if stored is None:
             await self._create(key)
+            # It may have been there, with a beginning of its own.
+            finding = self._wanted(key) or finding
         return await self._tell(key, finding) or stored is None
 
     async def _create(self, key: Key) -> None:
+        """Make an object, or go on with the one that is there and was not known of."""
         metadata = {"name": key[1], "namespace": key[0], "labels": {MANAGED_BY: "residency"}}
         body = {"apiVersion": FINDINGS.api_version, "kind": FINDING, "metadata": metadata}
         try:
@@ -448,8 +469,10 @@ class Keeper:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            # What it says is not known yet.
-            self._queue.add(key, self._clock() + LOOK)
+            # Without the right to read single ones.
+            for item in await self._client.find(FINDINGS, namespace=key[0], fields=f"metadata.name={key[1]}"):
+                self._took(key, item)
+                self._adopt(key, self._stored[key])
 
     async def _tell(self, key: Key, finding: Finding) -> bool:
         stored = self._stored.get(key)
@@ -468,12 +491,19 @@ class Keeper:
         """Whether one more may be made; the oldest that is resolved makes room."""
         if len(self._stored) < self._keeping.most:
             return True
-        resolved = [f for f in self.current if f.resolved is not None and (f.namespace, f.name) in self._stored]
+        resolved = [(at, key) for key in self._stored if (at := self._resolved_at(key)) is not None]
         if resolved:
-            oldest = min(resolved, key=lambda finding: finding.resolved or 0.0)
-            self._forget((oldest.namespace, oldest.name))
-            self._soon((oldest.namespace, oldest.name))
+            _, oldest = min(resolved)
+            self._forget(oldest)
+            self._soon(oldest)
         return False
+
+    def _resolved_at(self, key: Key) -> float | None:
+        about = self._about.get(key)
+        if about is not None:
+            return self._findings.resolved_at(about)
+        observed = self._observed.get(key)
+        return None if observed is None else observed.resolved
 
     def _expected(self, key: Key, error: ApiError) -> bool:
         """Whether the object or its namespace has gone meanwhile, or is going; it is looked at again later."""
@@ -504,6 +534,8 @@ class Keeper:
             key = finding.namespace, finding.name
             stored, known = self._stored.get(key), key in self._about
             self._about[key] = about
+            if key in self._unstored and finding.resolved is None:
+                continue  # it waits for room, and not for news
             if stored is not None and not known:
                 # It was there before: written by somebody, or about to be deleted.
                 self._hear(key, stored.spec)
@@ -515,6 +547,10 @@ class Keeper:
     def _soon(self, key: Key) -> None:
         self._queue.add(key, AT_ONCE)
         self._wake.set()
+
+    def _some_time(self, key: Key) -> None:
+        """Write what is no news: after all that is."""
+        self._queue.add(key, self._clock())
 
     def _observe(self, finding: Finding) -> None:
         self._observed[finding.namespace, finding.name] = finding

@@ -101,9 +101,14 @@ class Planner:
         del self._queue[topic]
         return topic, tuple(self._news(topic, picture))
 
-    def again(self, topic: Topic) -> None:
-        """Tell of a topic once more, because it could not be told."""
-        self._told.pop(topic, None)
+    def again(self, topic: Topic, untold: Iterable[Notice]) -> None:
+        """Tell what could not be told of a topic once more."""
+        told = self._told.setdefault(topic, {})
+        for notice in untold:
+            told.pop(notice.matter, None)
+            if notice.over:
+                # As if something had been told of that: it is over still.
+                told[notice.matter] = _Said(self._clock(), notice.note, ())
         self._queue[topic] = None
 
     def postpone(self, topic: Topic, notice: Notice) -> None:

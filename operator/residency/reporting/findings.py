@@ -61,7 +61,11 @@ def from_status(namespace: str, status: Mapping[str, Any]) -> Finding | None:
             read(status["lastSeen"]),
             None if resolved is None else read(resolved),
             acknowledged=status.get("acknowledged"),
-            evictions=tuple((EvictionResult(e["result"]), int(e["count"])) for e in status.get("evictions", ())),
+            evictions=tuple(
+                (result, int(e["count"]))
+                for e in status.get("evictions", ())
+                if (result := _eviction(e["result"])) is not None
+            ),
             **{name: str(status.get(name, "")) for name in _TEXTS},
         )
     except (KeyError, TypeError, ValueError):
@@ -102,13 +106,12 @@ def _example(example: Example) -> Json:
 
 
 def _read_example(status: Mapping[str, Any]) -> Example:
-    eviction = status.get("eviction")
-    return Example(
-        status["name"],
-        status.get("node", ""),
-        status["why"],
-        None if eviction is None else EvictionResult(eviction),
-    )
+    return Example(status["name"], status.get("node", ""), status["why"], _eviction(status.get("eviction")))
+
+
+def _eviction(said: str | None) -> EvictionResult | None:
+    """Read a result; None also where another version had one that this does not know."""
+    return EvictionResult(said) if said in list(EvictionResult) else None
 
 
 class Kept(Protocol):
