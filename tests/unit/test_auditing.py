@@ -15,7 +15,7 @@ from residency.audit.shapes import PodShapes
 from residency.cluster.client import Client
 from residency.cluster.reflector import Cause
 from residency.controller import auditing
-from residency.controller.auditing import BLIND, CALM, PATIENCE, REST, Audit
+from residency.controller.auditing import BLIND, CALM, LAG, PATIENCE, REST, Audit
 from residency.core.audit import NodeView
 from residency.core.catalogue import restore
 from residency.core.judge import NamespaceLabels
@@ -428,6 +428,22 @@ def test_listeners_hear_which_pods_began_and_ceased_to_deviate_and_of_no_other()
     observed.audit._notify()
     both = {("ns", "p-0"), ("ns", "p-1")}
     assert [set(pods) for pods in noting.heard] == [set(), both, set(), both]
+
+
+def test_listeners_wait_for_a_watch_that_was_lost_a_moment_ago_and_no_longer(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod on a node of which the other watch has yet to tell is on no unknown node."""
+    noting = Noting()
+    observed.audit.listeners.append(noting)
+    observed.node("US")
+    observed.pods(0, 1)
+    pods = observed.audit.watched["pods"]
+    for blind, heard in ((0.1, 0), (LAG - 1, 0), (LAG + 1, 1), (None, 2)):
+        monkeypatch.setattr(type(pods), "blind_for", blind)
+        observed.audit._notify()
+        assert len(noting.heard) == heard
+    assert noting.heard[0] == {("ns", "p-0")}
 
 
 def test_listeners_hear_nothing_of_a_picture_that_is_not_complete() -> None:

@@ -179,6 +179,18 @@ async def test_a_pause_that_is_asked_for_is_told(server: ApiServer, client: Clie
     assert (caught.value.status, caught.value.retry_after) == (429, pause)
 
 
+async def test_credentials_that_are_being_written_are_waited_for_like_an_api_server_that_is_away(
+    server: ApiServer, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "kubeconfig").write_text("half a fi")
+    server.answers = [status(401, "Unauthorized")]
+    with pytest.raises(Unreachable, match="cannot be used"):
+        await client.find(NAMESPACES)
+    write_kubeconfig(tmp_path / "kubeconfig", client.address, "secret-2")
+    server.answers = [status(401, "Unauthorized"), page("a")]
+    assert names(await client.find(NAMESPACES)) == ["a"]
+
+
 async def test_credentials_that_stay_refused_are_an_error(server: ApiServer, client: Client) -> None:
     server.answers = [status(401, "Unauthorized"), status(401, "Unauthorized")]
     with pytest.raises(ApiError, match="401"):

@@ -16,7 +16,16 @@ from residency.audit.shapes import PodShapes
 from residency.audit.tally import PodKey
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError, Unreachable
-from residency.cluster.resources import ACCESS_REVIEWS, CLAIMS, NAMESPACES, NODES, PODS, VOLUMES, Resource
+from residency.cluster.resources import (
+    ACCESS_REVIEWS,
+    CLAIMS,
+    CLASSIFICATIONS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    VOLUMES,
+    Resource,
+)
 from residency.controller import reconcile
 from residency.controller.auditing import Audit
 from residency.controller.catalogue import plan
@@ -429,6 +438,50 @@ async def test_a_pass_that_comes_to_nothing_leaves_it_without_orders(site: Site)
     with pytest.raises(Unreachable):
         await reconciler.reconcile()
     assert site.evictor._orders is None
+
+
+async def test_nobody_is_judged_again_and_again_by_policies_that_the_api_server_does_not_take(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs would be found misplaced, and not so any more, with every pass."""
+    spec = {"title": "Dutch", "nodes": {"anyOf": [{"countries": ["NL"]}]}}
+    head = {"apiVersion": "residency.dev/v1alpha1", "kind": "DataClassification"}
+    raw = head | {"metadata": {"name": "nl", "uid": "u", "generation": 1}, "spec": spec}
+    judged: list[set[str]] = []
+    refusing = True
+
+    class There:
+        async def find(self, resource: Resource, **_: Any) -> list[Object]:
+            return [raw] if resource is CLASSIFICATIONS else []
+
+        async def find_as(self, *_: Any, **__: Any) -> list[Any]:
+            return []
+
+    async def roll_out(wanted: Any, _: Any) -> Any:
+        if refusing and wanted.catalogue:
+            raise ApiError(422, "Invalid", "too much")
+        return SimpleNamespace(holds=True)
+
+    async def ends(*_: Any) -> None:
+        raise Unreachable("far enough")
+
+    settings = Settings("residency-system", "residency-canary")
+    client = cast(Client, There())
+    reconciler = Reconciler(client, settings, cast(Any, None), site.metrics, site.audit, site.evictor)
+    monkeypatch.setattr(site.audit, "judge_by", lambda catalogue: judged.append(set(catalogue)))
+    monkeypatch.setattr(reconciler, "_keep_finalizers", lambda _: asyncio.sleep(0))
+    monkeypatch.setattr(reconciler, "_roll_out", roll_out)
+    monkeypatch.setattr(reconciler, "_waiting", ends)
+    for _ in range(3):
+        with pytest.raises(Unreachable):
+            await reconciler.reconcile()
+    assert judged == [{"nl"}, set(), set(), set()], "once, until it was refused"
+    judged.clear()
+    refusing = False
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await reconciler.reconcile()
+    assert judged == [{"nl"}] * 3, "as soon as it is taken, and then at once"
 
 
 def found(*, holds: bool = True, **spec: Any) -> Any:

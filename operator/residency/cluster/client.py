@@ -17,10 +17,11 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException
 
 from residency.api import names
 from residency.cluster.connection import Connection, connect
-from residency.cluster.errors import ApiError, Silent, Unreachable
+from residency.cluster.errors import ApiError, ConfigurationError, Silent, Unreachable
 from residency.cluster.resources import PODS, Resource
 
 Object = dict[str, Any]
@@ -311,7 +312,8 @@ class Client:
                 answer = await self._rest.request(  # type: ignore[no-untyped-call]  # untyped there
                     method, url, headers=headers, body=body, _request_timeout=timeout
                 )
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ConfigException) as error:
+            # The last one: a token that is being renewed and not written yet.
             raise self._unreachable(error) from error
         response: aiohttp.ClientResponse = answer.response
         return response
@@ -326,7 +328,11 @@ class Client:
         return Unreachable(f"{self.address}: {type(error).__name__}: {error}")
 
     async def _reconnect(self, used: RESTClientObject) -> None:
-        connection = await connect()
+        try:
+            connection = await connect()
+        except ConfigurationError as error:
+            # It could be used when this process began: somebody is about to renew it.
+            raise Unreachable(str(error)) from error
         if self._rest is not used:
             return  # somebody else who was refused has been quicker
         # Others may be in the middle of a request: theirs may end before the next renewal.

@@ -44,6 +44,8 @@ NOTICE: Final = 0.25
 """Seconds between looks whether there is something to tell listeners."""
 BLIND: Final = 60.0
 """Seconds without a watch after which the picture is not said to be true any more."""
+LAG: Final = 10.0
+"""Seconds for which listeners wait for a watch that was lost: most are back by then, and not all at the same time."""
 MOST_GAPS: Final = 100
 """Times in which something was not seen that wait to be asked for."""
 PATIENCE: Final = 30.0
@@ -183,11 +185,16 @@ class Audit:
 
     def _notify(self) -> None:
         picture = self.complete
-        if picture is None:
+        if picture is None or self._lagging:
             return
         changed = picture.tally.take_changed()
         for listener in self.listeners:
             listener.changed(changed, picture)
+
+    @property
+    def _lagging(self) -> bool:
+        """Whether a watch was lost a moment ago: what another tells may be about what this one has yet to tell."""
+        return any(0 < (one.blind_for or 0.0) < LAG for one in self._reflectors.values())
 
     def _has_news(self) -> bool:
         """Whether statuses say what is not so any more, and have said so for long enough."""

@@ -84,6 +84,8 @@ class Reconciler:
     _storage: StorageFound = field(default_factory=StorageFound)
     """What the pass under way compiles for."""
     _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
+    _refused: str | None = None
+    """The revision that the API server did not take when it was last tried: nobody is judged by it meanwhile."""
     _placed: tuple[str, Labels] = ("", {})
     """The revision and the labels of namespaces for which DaemonSets have been looked at."""
 
@@ -108,7 +110,8 @@ class Reconciler:
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
         wanted = await asyncio.to_thread(plan, objects, self._compile, self._storage.classes)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        self._audit_by(wanted)
+        if self._refused is None or _revision(wanted) != self._refused:
+            self._audit_by(wanted)
         wanted, proof = await self._put_in_force(done, wanted, interrupted)
         self._audit_by(wanted)
         if proof is not None and not proof.holds and interrupted():
@@ -142,13 +145,18 @@ class Reconciler:
 
         The proof is None where the policies could not be written: what is there stays, and nothing is known of it.
         """
+        tried = _revision(wanted)
         for _ in range(2):
             try:
-                return wanted, await self._roll_out(wanted, interrupted)
+                proof = await self._roll_out(wanted, interrupted)
+                if _revision(wanted) == tried:
+                    self._refused = None
+                return wanted, proof
             except ApiError as error:
                 if not error.invalid:
                     self._failed(done, "policies", error)
                     return wanted, None
+                self._refused = tried
                 log.error("policies refused", extra={"error": str(error)})
                 refusal = f"the API server says: {error}"
             except Exception as error:
@@ -382,3 +390,7 @@ def _instead(entry: Entry) -> str:
     if entry.last_good is None:
         return "Nothing of it is in force: whatever names it is refused."
     return f"Generation {entry.good_generation} stays in force."
+
+
+def _revision(wanted: Plan) -> str | None:
+    return None if wanted.compiled is None else wanted.compiled.revision

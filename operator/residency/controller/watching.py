@@ -20,6 +20,9 @@ from residency.cluster.resources import CLASSIFICATIONS, NAMESPACES, POLICIES, S
 
 log = logging.getLogger(__name__)
 
+PAUSE = 5.0
+"""Seconds before watching again what could not be watched."""
+
 Wake = Callable[[], None]
 Known = Callable[[str, str, str], bool]
 """Whether a version of a policy, by kind and name, is known to be right."""
@@ -48,6 +51,15 @@ class Watcher:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
+            while self._fails():
+                self._stop.wait(PAUSE)
+        except BaseException as problem:
+            error = problem
+        self._tell(lambda: _finish(self.ended, error))
+
+    def _fails(self) -> bool:
+        """Watch until told to stop; whether that ended in an error of the API server's, or in one of kopf's."""
+        try:
             kopf.run(
                 registry=self._registry(),
                 settings=_settings(),
@@ -55,9 +67,11 @@ class Watcher:
                 standalone=True,
                 stop_flag=self._stop,
             )
-        except BaseException as problem:
-            error = problem
-        self._tell(lambda: _finish(self.ended, error))
+        except Exception as problem:
+            # One error in one watch ends all of kopf. What is missed meanwhile the next regular pass finds.
+            log.warning("the watches failed, and begin again", extra={"error": f"{type(problem).__name__}: {problem}"})
+            return not self._stop.is_set()
+        return False
 
     def _tell(self, what: Callable[[], None]) -> None:
         try:
