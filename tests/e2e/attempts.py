@@ -277,6 +277,16 @@ def binding_that_annotates(site: Site) -> bool:
     return _annotations(site).get(PLACED_BY) == "forged"
 
 
+def binding_that_annotates_elsewhere(site: Site) -> bool:
+    """The same with an annotated pod of a namespace without a classification, which anybody may bind."""
+    pods = f"/api/v1/namespaces/{site.unclassified}/pods"
+    site.send("POST", pods, pod({"schedulerName": "nobody"}, STRICT))
+    body = _binding({"annotations": {CLASSIFICATION: LAX}}, f"{HOME}-0")
+    site.send("POST", f"{pods}/app/binding", body)
+    annotations: Json = site.send("GET", f"{pods}/app")["metadata"]["annotations"]
+    return bool(annotations[CLASSIFICATION] == LAX)
+
+
 @contextlib.contextmanager
 def _as(site: Site, user: str, *groups: str) -> Iterator[KeepAlive]:
     with KeepAlive(site.cluster.user_kubeconfig(user, groups)) as connection:
@@ -654,6 +664,7 @@ ATTEMPTS: Final = (
     Attempt("the older bindings", bound_the_old_way, Code.BINDING),
     Attempt("a scheduler of one's own", own_scheduler, Code.BINDING),
     Attempt("a binding that annotates", binding_that_annotates, Code.BINDING),
+    Attempt("a binding that annotates where nothing is classified", binding_that_annotates_elsewhere, Code.BINDING),
     Attempt("the annotation changed by a merge patch", changing_annotation("", _MERGE), Code.ANNOTATION_CHANGED),
     Attempt("the annotation changed by a JSON patch", changing_annotation("", _JSON), Code.ANNOTATION_CHANGED),
     Attempt("the annotation changed by server-side apply", changing_annotation("", _APPLY), Code.ANNOTATION_CHANGED),

@@ -155,6 +155,17 @@ def default_given_later(site: Site) -> bool:
     return _wait(lambda: site.send("GET", f"{claims}/data")["spec"].get("storageClassName") == US_DISK, 5)
 
 
+def annotated_as_it_ends(site: Site) -> bool:
+    """The older annotation added to a claim that is being deleted, and held: it would still get its volume."""
+    body = claim()
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+    site.send("POST", CLAIMS, body)
+    site.send("DELETE", f"{CLAIMS}/data")
+    body = {"metadata": {"annotations": {STORAGE_CLASS_ANNOTATION: US_DISK}}}
+    made = site.send("PATCH", f"{CLAIMS}/data/status", body, MERGE)
+    return "deletionTimestamp" in made["metadata"] and STORAGE_CLASS_ANNOTATION in made["metadata"]["annotations"]
+
+
 def chosen_later(site: Site) -> bool:
     """A claim from before whose volume somebody chooses afterwards."""
     claims = CLAIMS.replace("{ns}", site.unclassified)
@@ -276,9 +287,16 @@ def claiming_facts(method: str) -> Callable[[Site], bool]:
     return attempt
 
 
+def class_deleted(site: Site) -> bool:
+    """Delete a StorageClass that is allowed: nobody knows then that its volumes may hold classified data."""
+    site.send("DELETE", f"{CLASSES}/{NL_SPARE}")
+    site.send("POST", CLASSES, storage_class(NL_SPARE, "NL"), admin=True)
+    return True
+
+
 def made_anew(site: Site) -> bool:
     """Put another StorageClass in the place of one that is allowed, under its name."""
-    site.send("DELETE", f"{CLASSES}/{NL_SPARE}")
+    site.send("DELETE", f"{CLASSES}/{NL_SPARE}", admin=True)
     site.send("POST", CLASSES, storage_class(NL_SPARE) | {"provisioner": "us.csi.example.com"})
     return True
 
@@ -315,6 +333,7 @@ STORAGE_ATTEMPTS: Final = (
     Attempt('a claim of storageClassName ""', claiming(claim(storage_class="")), Code.STORAGE_CLAIM),
     Attempt("a claim whose class the older annotation names", by_annotation, Code.STORAGE_CLAIM),
     Attempt("the older annotation added through the status", annotated_through_status, Code.STORAGE_CLAIM),
+    Attempt("the older annotation added to a claim that is held in deletion", annotated_as_it_ends, Code.STORAGE_CLAIM),
     Attempt("a claim that names its volume", claiming(claim(volumeName="chosen")), Code.STORAGE_CLAIM),
     Attempt("a claim from before that is told its volume", chosen_later, Code.STORAGE_CLAIM),
     Attempt("a claim told its volume by a namesake of the binder", forged_binder, Code.STORAGE_CLAIM),
@@ -339,6 +358,7 @@ STORAGE_ATTEMPTS: Final = (
     ),
     Attempt("facts stated of a StorageClass", claiming_facts("PATCH"), Code.NODE_FACTS),
     Attempt("a StorageClass made with facts", claiming_facts("POST"), Code.NODE_FACTS),
+    Attempt("a StorageClass that is allowed deleted", class_deleted, Code.NODE_FACTS),
     Attempt("a StorageClass made anew under a name that is allowed", made_anew, Code.NODE_FACTS),
     Attempt("a StorageClass that is allowed given another zone", other_topology, Code.NODE_FACTS),
     Attempt(

@@ -10,7 +10,9 @@ from residency.policy.cel import literal
 from residency.policy.objects import Frame, Pair
 
 FIRST_CHANGED = rules.cut("variables.changed[0]")
-USER_AND_OBJECT = {"user": rules.cut("request.userInfo.username"), "name": rules.cut("object.metadata.name")}
+_DELETED = 'request.operation == "DELETE"'
+_NAME = f"({_DELETED} ? oldObject : object).metadata.name"
+USER_AND_OBJECT = {"user": rules.cut("request.userInfo.username"), "name": rules.cut(_NAME)}
 """Fields of every message on facts."""
 
 _NEW, _OLD = "object.metadata.?labels[?k]", "oldObject.metadata.?labels[?k]"
@@ -26,19 +28,28 @@ class Attested:
     asked: Iterable[str]
 
     def guard(
-        self, frame: Frame, name: PolicyName, resource_rules: Sequence[dict[str, Any]], text: str, besides: str = ""
+        self,
+        frame: Frame,
+        name: PolicyName,
+        resource_rules: Sequence[dict[str, Any]],
+        text: str,
+        besides: str = "false",
+        gone: str = "false",
     ) -> Pair:
-        """Refuse to change a fact, or do what ``besides`` (CEL) says, without the right to attest."""
+        """Refuse to change a fact without the right to attest.
+
+        So is what ``besides`` says (CEL) of an object that is made or changed, and ``gone`` of one that is deleted.
+        """
         facts = literal(sorted({*map(str, Fact), *self.asked}))
-        condition = f"{besides} || " if besides else ""
+        changed = f"({_DELETED} ? [] : {facts}.filter(k, {_CHANGED}))"
         right = literal(str(Right.ATTEST))
         may = f"authorizer.group({literal(self.group)}).resource({literal(self.resource)})"
         return frame.validating(
             name,
             None,
-            (("facts-changed", f"{condition}{facts}.exists(k, {_CHANGED})"),),
+            (("facts-changed", f"{_DELETED} ? {gone} : ({besides} || {facts}.exists(k, {_CHANGED}))"),),
             list(resource_rules),
-            (("changed", f"{facts}.filter(k, {_CHANGED})"),),
-            f"{may}.name(object.metadata.name).check({right}).allowed()",
+            (("changed", changed),),
+            f"{may}.name({_NAME}).check({right}).allowed()",
             text,
         )

@@ -16,7 +16,7 @@ from residency.core.surroundings import ALL_CLAIMS
 from residency.policy import denials, rules
 from residency.policy.cel import Table, literal, message
 from residency.policy.facts import FIRST_CHANGED, USER_AND_OBJECT, Attested
-from residency.policy.objects import ANNOTATED, NOT_DELETED, Frame, Pair, Scope, rule
+from residency.policy.objects import ANNOTATED, Frame, Pair, Scope, rule
 from residency.policy.variables import Tables, Variables, asked, speaking
 
 _STATIC, _SOURCES = literal(str(StorageException.STATIC_VOLUMES)), literal(str(StorageException.DATA_SOURCES))
@@ -250,7 +250,8 @@ def guard_claims(frame: Frame, tables: Tables, name: PolicyName, scope: Scope, m
     return frame.validating(
         name,
         scope,
-        (NOT_DELETED, ("judged-part-changed", judged)),
+        # Also of one that is about to be deleted: it may be held there, and get a volume all the same.
+        (("judged-part-changed", judged),),
         [routes],
         variables,
         f"variables.canary || ({expression})",
@@ -302,20 +303,22 @@ def guard_storage_classes(frame: Frame, catalogue: Catalogue) -> Pair:
     """Refuse to set, change or take away a fact of a StorageClass without the right to attest.
 
     Nor may one be made anew whose name is allowed already, since what is compiled are names, nor be changed in what
-    Kubernetes lets change of it and says where its volumes are.
+    Kubernetes lets change of it and says where its volumes are, nor be deleted: the volumes of a class that is not
+    there are not kept with their claims any more.
     """
     stored = [c.storage for c in catalogue.values() if c.storage is not None]
     asked = {requirement.key for storage in stored for requirement in storage.requirements}
     allowed = sorted({name for storage in stored for name in storage.classes})
     moved = " || ".join(f"object.?{field} != oldObject.?{field}" for field in ("allowedTopologies", "mountOptions"))
-    known = f'object.metadata.?name.orValue("") in {literal(allowed)}'
+    known, gone = (f'{thing}.metadata.?name.orValue("") in {literal(allowed)}' for thing in ("object", "oldObject"))
     again = f'({known} && (request.operation == "CREATE" || {moved}))'
     several = '(variables.changed.size() == 1 ? "" : " and others")'
     shown = (
         f'variables.changed.size() > 0 ? "set " + {FIRST_CHANGED} + {several} + " of" : '
-        'request.operation == "CREATE" ? "make" : "change the topologies or mount options of"'
+        '{"CREATE": "make", "DELETE": "delete", "UPDATE": "change the topologies or mount options of"}'
+        "[request.operation]"
     )
     text = message(messages.STORAGE_FACTS, deed=f"({shown})", **USER_AND_OBJECT)
-    routes = rule("storage.k8s.io", "v1", ["CREATE", "UPDATE"], ["storageclasses"])
+    routes = rule("storage.k8s.io", "v1", ["CREATE", "UPDATE", "DELETE"], ["storageclasses"])
     attested = Attested("storage.k8s.io", "storageclasses", asked)
-    return attested.guard(frame, PolicyName.GUARD_STORAGE_CLASSES, [routes], text, again)
+    return attested.guard(frame, PolicyName.GUARD_STORAGE_CLASSES, [routes], text, again, gone)
