@@ -81,10 +81,9 @@ ANNOTATED = Scope(
     (("annotated", _ANY_HAS_ANNOTATION),),
 )
 
-NOT_DELETED = ("not-deleted", "!has(object.metadata.deletionTimestamp)")
-"""What ends must be able to end."""
 OWNERLESS = (
-    NOT_DELETED,
+    # What ends must be able to end.
+    ("not-deleted", "!has(object.metadata.deletionTimestamp)"),
     (
         "not-controlled",
         "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false))",
