@@ -76,7 +76,7 @@ def api_server(layout: Layout, name: str, options: ApiServerOptions) -> list[str
     ]
 
 
-def controller_manager(layout: Layout, emulated_version: str | None) -> list[str]:
+def controller_manager(layout: Layout, emulated_version: str | None, *, type_checking: bool = True) -> list[str]:
     """The controllers, each with a ServiceAccount of its own as on a real cluster."""
     name = "kube-controller-manager"
     return [
@@ -89,6 +89,7 @@ def controller_manager(layout: Layout, emulated_version: str | None) -> list[str
         f"--root-ca-file={layout.authority}",
         # A busy machine must not make the simulated nodes look dead.
         "--node-monitor-grace-period=5m",
+        *(() if type_checking else ("--controllers=*,-validatingadmissionpolicy-status-controller",)),
     ]
 
 

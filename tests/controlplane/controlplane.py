@@ -51,6 +51,9 @@ class ControlPlane:
     """Further flags of the API servers."""
     controller_manager: bool = True
     """Whether to run kube-controller-manager; without it pods need no ServiceAccount."""
+    type_checking: bool = True
+    """Whether it looks for wrong types in admission policies: that costs about as much as all that the API server does
+    with a policy that is new, and only writes into its status."""
     scheduler: bool = True
     """Whether to run kube-scheduler."""
     kwok: bool = True
@@ -274,7 +277,7 @@ class ControlPlane:
         self._wait_until_ready()
         if self.controller_manager:
             name = "kube-controller-manager"
-            command = components.controller_manager(layout, self.emulated_version)
+            command = components.controller_manager(layout, self.emulated_version, type_checking=self.type_checking)
             self._start(name, command, layout.https(name), "/healthz", identities.anonymous)
         if self.scheduler:
             name = "kube-scheduler"

@@ -102,7 +102,7 @@ class Ground:
 @contextmanager
 def ground(catalogue: Catalogue | None) -> Iterator[Ground]:
     with ExitStack() as stack:
-        cluster = stack.enter_context(ControlPlane())
+        cluster = stack.enter_context(ControlPlane(type_checking=False))
         cluster.add_pools(DEFAULT_POOLS)
         administrator = stack.enter_context(KeepAlive(cluster.kubeconfig))
         pipeline = stack.enter_context(KeepAlive(cluster.user_kubeconfig(PIPELINE)))

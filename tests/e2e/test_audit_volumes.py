@@ -39,7 +39,7 @@ DUTCH: Final = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with ControlPlane(scheduler=False, kwok=False) as cluster:
+    with ControlPlane(scheduler=False, kwok=False, type_checking=False) as cluster:
         for zone, country in NODES.items():
             labels = {ZONE: zone, Fact.COUNTRY: country}
             cluster.request("POST", "/api/v1/nodes", {"metadata": {"name": zone, "labels": labels}})

@@ -41,7 +41,7 @@ Manifest = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane(scheduler=False, kwok=False) as cluster:
+    with ControlPlane(scheduler=False, kwok=False, type_checking=False) as cluster:
         yield cluster
 
 

@@ -20,7 +20,7 @@ LEASE_SECONDS: Final = 9
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane(apiservers=2, scheduler=False, kwok=False) as cluster:
+    with ControlPlane(apiservers=2, scheduler=False, kwok=False, type_checking=False) as cluster:
         yield cluster
 
 

@@ -23,7 +23,7 @@ SOME_NAMES: Final = (*NAMES, *(f"more-{number}" for number in range(5)))
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane(scheduler=False, kwok=False) as cluster:
+    with ControlPlane(scheduler=False, kwok=False, type_checking=False) as cluster:
         yield cluster
 
 

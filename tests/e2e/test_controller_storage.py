@@ -18,7 +18,7 @@ LABEL: Final = "nl-stored"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with ControlPlane(scheduler=False, kwok=False) as cluster:
+    with ControlPlane(scheduler=False, kwok=False, type_checking=False) as cluster:
         for item in (storage_class(NL_DISK, "NL"), storage_class(US_DISK)):
             cluster.request("POST", CLASSES, item)
         # Only what wakes it makes it look: the tests are over before it would by itself.

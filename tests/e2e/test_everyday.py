@@ -25,7 +25,7 @@ BY_NAME = [pytest.param(operation, id=operation.name) for operation in OPERATION
 @pytest.fixture(scope="module")
 def sites() -> Iterator[Mapping[str, tuple[Site, Site]]]:
     """For each origin a namespace to work in and one to delete, both full of objects whose pods run."""
-    with ControlPlane() as cluster, KeepAlive(cluster.kubeconfig) as administrator:
+    with ControlPlane(type_checking=False) as cluster, KeepAlive(cluster.kubeconfig) as administrator:
         cluster.add_pools(DEFAULT_POOLS)
         cluster.kubectl("create", "clusterrole", PIPELINE, f"--verb={VERBS}", "--resource=*.*")
         cluster.kubectl("create", "clusterrolebinding", PIPELINE, f"--clusterrole={PIPELINE}", f"--user={PIPELINE}")

@@ -32,7 +32,10 @@ OF_BEFORE: Final = ("expanded", "edited", "held", "bound", "unbound")
 @pytest.fixture(scope="module")
 def api() -> Iterator[KeepAlive]:
     """An API server with a namespace that was filled before it was classified."""
-    with ControlPlane(scheduler=False, kwok=False) as cluster, KeepAlive(cluster.kubeconfig) as api:
+    with (
+        ControlPlane(scheduler=False, kwok=False, type_checking=False) as cluster,
+        KeepAlive(cluster.kubeconfig) as api,
+    ):
         for item in STORAGE_CLASSES:
             expect(api.send("POST", CLASSES, item), 201)
         add_namespace(api, NAMESPACE)

@@ -34,7 +34,7 @@ SOON: Final = 60.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
+    with ControlPlane(type_checking=False) as cluster:
         cluster.add_pools([*DEFAULT_POOLS, finnish("home", 1)])
         yield cluster
 

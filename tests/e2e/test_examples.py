@@ -34,7 +34,7 @@ def name_of(workload: Workload) -> str:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane() as cluster:
+    with ControlPlane(type_checking=False) as cluster:
         cluster.add_pools()
         cluster.add_storage_class()
         yield cluster
