@@ -541,8 +541,8 @@ class Whole:
     def revision(self) -> str:
         """The revision of the files."""
         policies = yaml.safe_load_all((self.folder / "mutating" / "residency.yaml").read_text())
-        (revision,) = {policy["metadata"]["annotations"][REVISION] for policy in policies}
-        return str(revision)
+        by_name = {policy["metadata"]["name"]: policy["metadata"]["annotations"][REVISION] for policy in policies}
+        return str(by_name[f"{PolicyName.PLACE_PODS}{STATIC_SUFFIX}"])
 
     def reloads(self, status: str, plugin: str) -> float:
         """How often the API server has read such policies anew, with this outcome."""

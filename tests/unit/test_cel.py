@@ -235,9 +235,21 @@ def test_the_revision_tells_catalogues_apart_and_nothing_else() -> None:
     assert compile_policies(dict(reversed(list(two.items()))), SETTINGS) == compiled
     assert compiled_of(1).revision != compiled.revision
     assert re.fullmatch(r"[0-9a-f]{12}", compiled.revision)
-    for item in compiled.objects:
-        assert item["metadata"]["annotations"][REVISION] == compiled.revision
-        assert item["metadata"]["labels"][MANAGED_BY] == "residency"
+    assert {item["metadata"]["labels"][MANAGED_BY] for item in compiled.objects} == {"residency"}
+
+
+def test_what_says_nothing_of_the_revision_stays_as_it_is_when_other_things_change() -> None:
+    one, two = compiled_of(1), compiled_of(2)
+    for compiled in (one, two):
+        for item in compiled.objects:
+            speaks = compiled.revision in json.dumps(item["spec"])
+            assert (item["metadata"]["annotations"][REVISION] == compiled.revision) is speaks
+        shown = {item["kind"]: item for item in compiled.objects if not item["kind"].endswith("Binding")}
+        assert all(item["metadata"]["annotations"][REVISION] == compiled.revision for item in shown.values())
+    same = [before for before, after in zip(one.objects, two.objects, strict=True) if before == after]
+    for before, after in zip(one.objects, two.objects, strict=True):
+        assert (before == after) is (before["spec"] == after["spec"])
+    assert len(same) > len(one.objects) / 2
 
 
 def test_policies_and_bindings_have_fixed_names_and_each_policy_its_binding() -> None:

@@ -31,6 +31,7 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Object] = {}
         self.written: list[str] = []
+        self.read: list[str] = []
         self.refuses: set[str] = set()
         self._versions: Iterator[int] = itertools.count(1)
 
@@ -41,6 +42,7 @@ class Store:
         ]
 
     async def get(self, resource: Resource, name: str) -> Object:
+        self.read.append(f"{KINDS[resource.plural]}/{name}")
         if (resource.plural, name) not in self.objects:
             raise ApiError(404, "NotFound", name)
         return copy.deepcopy(self.objects[resource.plural, name])
@@ -215,6 +217,29 @@ async def test_a_new_revision_is_no_repair(store: Store, policies: Controller, m
     await policies.ensure(compiled("r2"))
     assert len(store.written) == 2 * written
     assert repairs(metrics) == []
+
+
+async def test_what_a_new_revision_leaves_as_it_was_is_neither_read_nor_written(
+    store: Store, policies: Controller, metrics: Metrics
+) -> None:
+    before, after = compiled("r1"), compiled("r2")
+    kept = before.objects[:2]
+    await policies.ensure(before)
+    known = store.objects["validatingadmissionpolicies", "a"]["metadata"]["resourceVersion"]
+    store.written.clear()
+    store.read.clear()
+    await policies.ensure(CompiledPolicies("r2", (*kept, *after.objects[2:])))
+    assert not {"ValidatingAdmissionPolicyBinding/a", "ValidatingAdmissionPolicy/a"} & {*store.written, *store.read}
+    assert set(store.written) == {
+        "MutatingAdmissionPolicy/b",
+        "ValidatingAdmissionPolicy/pods",
+        "MutatingAdmissionPolicy/pods",
+    }
+    assert policies.policies.knows("ValidatingAdmissionPolicy", "a", known)
+    assert repairs(metrics) == []
+    store.edit("ValidatingAdmissionPolicy", "a", failurePolicy="Ignore")
+    await policies.ensure(CompiledPolicies("r3", (*kept, *compiled("r3").objects[2:])))
+    assert repairs(metrics) == [("a", "edited")], "also where the next change comes at the same time"
 
 
 async def test_what_was_edited_is_replaced_and_counted(store: Store, policies: Controller, metrics: Metrics) -> None:

@@ -52,13 +52,14 @@ class Policies:
 
     async def look(self, revision_: str, bodies: Iterable[Object], *, was_complete: bool) -> None:
         """Read what is there of these, which are or precede this revision."""
-        if revision_ != self._revision:
-            self._written.clear()
         self._was_complete = was_complete
-        self._revision = revision_
         self._wanted = {}
         for body in bodies:
             self._wanted.setdefault(key(body), {})[revision(body)] = body
+        if revision_ != self._revision:
+            self._revision = revision_
+            # What was right is so still where it has not changed.
+            self._written = {k: seen for k, seen in self._written.items() if seen[1] in self._wanted.get(k, ())}
         self._found = await self._find({kind_ for kind_, _ in self._wanted})
 
     def are(self, bodies: Iterable[Object]) -> bool:

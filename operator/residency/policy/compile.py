@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from residency.api.names import Mode, PolicyName
+from residency.api.names import REVISION, Mode, PolicyName
 from residency.core.judge import Catalogue
 from residency.core.surroundings import NOTHING_KNOWN, Surroundings
 from residency.policy.bindings import guard_annotations, guard_bindings
@@ -27,7 +27,10 @@ LARGEST_OBJECT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicies:
-    """Policies and bindings in the order in which they are to be applied, and the revision they carry.
+    """Policies and bindings in the order in which they are to be applied, and the revision of all of them.
+
+    Only those that speak of it carry it, which are policies on pods. All others carry a revision of their own, so that
+    what a change leaves as it was is not written again, nor compiled anew by every API server.
 
     Those that the canary proves come last of their kind. An API server may use them while it still compiles others,
     so whoever applies them writes these two again when all are there (``residency.controller.rollout``).
@@ -53,7 +56,7 @@ def compile_policies(
     tables = Tables.of(catalogue, surroundings)
     blank = _objects(tables, catalogue, Frame(settings, revision=""))
     revision = hashlib.sha256(json.dumps(blank, sort_keys=True).encode()).hexdigest()[:12]
-    objects = _objects(tables, catalogue, Frame(settings, revision))
+    objects = [_marked(item, revision) for item in _objects(tables, catalogue, Frame(settings, revision))]
     for item in objects:
         size = len(json.dumps(item))
         if size > LARGEST_OBJECT:
@@ -63,6 +66,15 @@ def compile_policies(
                 "delete classifications that are not in use, or shorten their lists"
             )
     return CompiledPolicies(revision, tuple(objects))
+
+
+def _marked(item: dict[str, Any], revision: str) -> dict[str, Any]:
+    """Give an object that says nothing of the revision one that is its own."""
+    spec = json.dumps(item["spec"], sort_keys=True)
+    if revision in spec:
+        return item
+    annotations = item["metadata"]["annotations"] | {REVISION: hashlib.sha256(spec.encode()).hexdigest()[:12]}
+    return item | {"metadata": item["metadata"] | {"annotations": annotations}}
 
 
 def _objects(tables: Tables, catalogue: Catalogue, frame: Frame) -> list[dict[str, Any]]:
