@@ -64,6 +64,8 @@ class _Life:
 
     @property
     def evictions(self) -> tuple[tuple[EvictionResult, int], ...]:
+        if not (self.looked_at or self.evicted):
+            return ()  # as almost always
         results = Counter(self.looked_at.values())
         results[EvictionResult.EVICTED] += self.evicted
         return tuple(sorted((+results).items()))
