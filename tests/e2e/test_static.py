@@ -525,11 +525,7 @@ class Whole:
         render(self.folder, "--with-policies", "--classifications", str(path))
         for plugin, (text, successes) in before.items():
             if self._written(plugin) != text:
-                wait_for(
-                    lambda plugin=plugin, successes=successes: self.reloads("success", plugin) > successes,  # type: ignore[misc]
-                    RELOAD,
-                    saying=f"{plugin} to be read anew",
-                )
+                self.wait_for_reload("success", plugin, successes)
 
     def _written(self, plugin: str) -> str:
         return (self.folder / FOLDERS[plugin] / "residency.yaml").read_text()
@@ -543,6 +539,10 @@ class Whole:
         policies = yaml.safe_load_all((self.folder / "mutating" / "residency.yaml").read_text())
         by_name = {policy["metadata"]["name"]: policy["metadata"]["annotations"][REVISION] for policy in policies}
         return str(by_name[f"{PolicyName.PLACE_PODS}{STATIC_SUFFIX}"])
+
+    def wait_for_reload(self, status: str, plugin: str, before: float) -> None:
+        """Wait until it has read them anew more often than before, with this outcome."""
+        wait_for(lambda: self.reloads(status, plugin) > before, RELOAD, saying=f"{plugin} to be read anew: {status}")
 
     def reloads(self, status: str, plugin: str) -> float:
         """How often the API server has read such policies anew, with this outcome."""
@@ -713,7 +713,7 @@ def test_a_broken_file_keeps_the_last_good_set(beside: Whole) -> None:
         written = file.with_suffix(".new")
         written.write_text(broken)
         written.replace(file)
-        wait_for(lambda failures=failures: beside.reloads("failure", plugin) > failures, RELOAD)  # type: ignore[misc]
+        beside.wait_for_reload("failure", plugin, failures)
         refused(beside.administrator.send("DELETE", GUARDS["ValidatingAdmissionPolicy"]))
         assert Code.CONTRADICTION in expect(beside.create("kept", SELECTING), 403).message
     assert beside.reloads("success", plugin) == successes

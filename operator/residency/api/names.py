@@ -49,6 +49,8 @@ DEFAULT_CLASS: Final = (
 )
 # Who binds claims and volumes to each other.
 VOLUME_BINDERS: Final = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
+# Phases of pods that have ended.
+ENDED: Final = ("Succeeded", "Failed")
 # Kubernetes' own, on pods that a kubelet has made from a file, and makes again whoever deletes them.
 MIRROR: Final = "kubernetes.io/config.mirror"
 # How Virtual Kubelet marks its nodes: a label, and a taint.

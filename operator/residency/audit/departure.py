@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from residency.api.names import MIRROR, ClassificationName, EvictionResult, Mode, Outcome
+from residency.api.names import ENDED, MIRROR, ClassificationName, EvictionResult, Mode, Outcome
 from residency.core import messages
 from residency.core.audit import NodeView, judge_bound, satisfies, selects
 from residency.core.judge import Ask, Catalogue, Denied, NamespaceLabels, asks, in_mode, judge_pod
@@ -36,7 +36,6 @@ from residency.core.workload import PodToleration, PodView
 
 Json = Mapping[str, Any]
 
-ENDED: Final = ("Succeeded", "Failed")
 READY: Final = ("Ready", "True")
 """Type and status of the condition of a pod that serves."""
 TEMPLATE_HASH: Final = "pod-template-hash"

@@ -87,20 +87,20 @@ class _Life:
         return any(name in names for names in self.members.values())
 
     def join(self, key: PodKey, judged: Judged, sight: Sight) -> None:
-        looked_at = self.looked_at.get(key[1])
-        self.leave(key[1])
-        if looked_at is not None:
-            self.looked_at[key[1]] = looked_at
+        self._drop(key[1])
         self.members.setdefault(judged.mode, set()).add(key[1])
         self._show(key, judged, sight)
 
     def leave(self, name: str) -> None:
+        self._drop(name)
+        self.looked_at.pop(name, None)
+
+    def _drop(self, name: str) -> None:
         for mode, names in list(self.members.items()):
             names.discard(name)
             if not names:
                 del self.members[mode]
         self.examples.pop(name, None)
-        self.looked_at.pop(name, None)
 
     def fill(self, sight: Sight) -> None:
         """Show others in the place of examples that have left."""

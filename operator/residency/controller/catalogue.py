@@ -104,6 +104,11 @@ class Plan:
     """None where not even what was in force before can be compiled: the policies are left as they are."""
 
     @property
+    def revision(self) -> str:
+        """The revision of what is compiled; empty where nothing is."""
+        return self.compiled.revision if self.compiled else ""
+
+    @property
     def catalogue(self) -> Catalogue:
         """The classifications that are compiled in."""
         return _catalogue(self.entries)

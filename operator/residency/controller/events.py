@@ -141,9 +141,8 @@ class EventWriter:
                     if not await self._write(notice, regarding, related):
                         self._planner.postpone(topic, notice)
             except (ApiError, Unreachable) as error:
-                if not _gone(error):
-                    self._metrics.events.labels(str(notice.reason), "failed").inc()
-                    await self._failed(topic, notices[number:], error)
+                if self._failed(notice, error):
+                    await self._again(topic, notices[number:], error)
                 break
         return True
 
@@ -153,20 +152,24 @@ class EventWriter:
         try:
             await self._write(notice, pod, None)
         except (ApiError, Unreachable) as error:
-            if not _gone(error):
-                self._metrics.events.labels(str(notice.reason), "failed").inc()
-                if self._complaints.take():
-                    log.warning("events cannot be written", extra={"error": str(error)})
+            self._failed(notice, error)
 
     async def _may(self) -> None:
         while wait := self._overall.wait:
             await asyncio.sleep(wait)
 
-    async def _failed(self, topic: Topic, untold: Sequence[Notice], error: ApiError | Unreachable) -> None:
-        refused = isinstance(error, ApiError) and error.refused
+    def _failed(self, notice: Notice, error: ApiError | Unreachable) -> bool:
+        """Count an Event that could not be written, and complain; False where that is nothing wrong."""
+        if _gone(error):
+            return False
+        self._metrics.events.labels(str(notice.reason), "failed").inc()
         if self._complaints.take():
             log.warning("events cannot be written", extra={"error": str(error)})
-        if not refused:
+        return True
+
+    async def _again(self, topic: Topic, untold: Sequence[Notice], error: ApiError | Unreachable) -> None:
+        """Tell it later, unless the API server does not want it."""
+        if not (isinstance(error, ApiError) and error.refused):
             self._planner.again(topic, untold)
             await asyncio.sleep(PAUSE)
 

@@ -168,7 +168,7 @@ class Evictor:
 
     async def _round(self) -> bool:
         """Look at one pod for each classification; say whether there was any."""
-        if self._picture is not None and self.audit.complete is self._picture:
+        if self._complete:
             for planner in self._planners.values():
                 planner.look(self.clock(), self._size)
         orders, busy = self._in_order(), False
@@ -187,9 +187,14 @@ class Evictor:
                     await self._consider(name, planner, pod, orders)
         return busy
 
+    @property
+    def _complete(self) -> bool:
+        """Whether the planners were told of the picture that is kept now."""
+        return self._picture is not None and self.audit.complete is self._picture
+
     def _in_order(self) -> Orders | None:
         """The orders, while the picture that they are carried out by is as fresh as can be."""
-        if self._picture is None or self.audit.complete is not self._picture:
+        if not self._complete:
             return None
         seeing = all(reflector.blind_for is None for reflector in self.audit.watched.values())
         return self._orders if seeing else None

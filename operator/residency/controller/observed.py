@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from residency.api.names import CLASSIFICATION, ENFORCEMENT
+from residency.api.names import CLASSIFICATION, ENDED, ENFORCEMENT
 from residency.audit.picture import Picture
 from residency.audit.shapes import PodShape, PodShapes
 from residency.audit.volumes import VolumePicture
@@ -20,7 +20,6 @@ from residency.core.workload import PodView, Taint
 MOST_KNOWN: Final = 10_000
 """Texts of which the shape is remembered; then it starts afresh."""
 
-_ENDED: Final = ("Succeeded", "Failed")
 _REPELLING: Final = ("NoSchedule", "NoExecute")
 _NOTHING: Final = msgspec.Raw(b"null")
 
@@ -127,7 +126,7 @@ class Pods(_Telling):
         spec, status, metadata = item.spec or _PodSpec(), item.status or _PodStatus(), item.metadata
         annotation = None if metadata.annotations is None else metadata.annotations.classification
         going = metadata.deletion_timestamp is not None
-        if status.phase in _ENDED or (going and not spec.node_name):
+        if status.phase in ENDED or (going and not spec.node_name):
             self.picture.remove_pod(key)
         else:
             self.picture.put_pod(key, sys.intern(spec.node_name), self._shape(spec, annotation))

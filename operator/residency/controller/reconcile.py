@@ -84,7 +84,7 @@ class Reconciler:
     _storage: StorageFound = field(default_factory=StorageFound)
     """What the pass under way compiles for."""
     _compiled: tuple[Catalogue, Surroundings, CompiledPolicies] | None = None
-    _refused: str | None = None
+    _refused: str = ""
     """The revision that the API server did not take when it was last tried: nobody is judged by it meanwhile."""
     _placed: tuple[str, Labels] = ("", {})
     """The revision and the labels of namespaces for which DaemonSets have been looked at."""
@@ -110,7 +110,7 @@ class Reconciler:
         # Compiling is pure Python and takes a while with many classifications: health and Lease must not wait.
         wanted = await asyncio.to_thread(plan, objects, self._compile, self._storage.classes)
         await self._step(done, "finalizers", self._keep_finalizers(wanted.entries))
-        if self._refused is None or _revision(wanted) != self._refused:
+        if wanted.revision != self._refused:
             self._audit_by(wanted)
         wanted, proof = await self._put_in_force(done, wanted, interrupted)
         self._audit_by(wanted)
@@ -145,12 +145,12 @@ class Reconciler:
 
         The proof is None where the policies could not be written: what is there stays, and nothing is known of it.
         """
-        tried = _revision(wanted)
+        tried = wanted.revision
         for _ in range(2):
             try:
                 proof = await self._roll_out(wanted, interrupted)
-                if _revision(wanted) == tried:
-                    self._refused = None
+                if wanted.revision == tried:
+                    self._refused = ""
                 return wanted, proof
             except ApiError as error:
                 if not error.invalid:
@@ -359,7 +359,7 @@ def order_of(entry: Entry, eviction: Eviction) -> Order:
 
 def _was_in_force(wanted: Plan) -> bool:
     """Whether some status says that the compiled revision was written before."""
-    revision = wanted.compiled.revision if wanted.compiled else ""
+    revision = wanted.revision
     return any(entry.status.get("revision") == revision for entry in wanted.entries)
 
 
@@ -390,7 +390,3 @@ def _instead(entry: Entry) -> str:
     if entry.last_good is None:
         return "Nothing of it is in force: whatever names it is refused."
     return f"Generation {entry.good_generation} stays in force."
-
-
-def _revision(wanted: Plan) -> str | None:
-    return None if wanted.compiled is None else wanted.compiled.revision

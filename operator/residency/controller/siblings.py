@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from residency.audit.departure import ENDED, READY, TEMPLATE_HASH, Live, Sibling
+from residency.api.names import ENDED
+from residency.audit.departure import READY, TEMPLATE_HASH, Live, Sibling
 from residency.cluster.client import Client
 from residency.cluster.resources import PODS
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from residency.api.names import PLACED_TERMS, PLACED_TOLERATIONS, ClassificationName, Mode
+from residency.api.names import ENDED, PLACED_TERMS, PLACED_TOLERATIONS, ClassificationName, Mode
 from residency.cluster.client import Client
 from residency.cluster.errors import ApiError
 from residency.cluster.resources import DAEMON_SETS, PODS
@@ -66,7 +66,7 @@ class _Pod(msgspec.Struct):
 
     @property
     def waiting(self) -> bool:
-        return self.metadata.deletionTimestamp is None and self.status.phase not in ("Succeeded", "Failed")
+        return self.metadata.deletionTimestamp is None and self.status.phase not in ENDED
 
 
 class _Template(msgspec.Struct):

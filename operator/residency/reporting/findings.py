@@ -13,6 +13,7 @@ from residency.audit.findings import Example, Finding, State, Subject
 from residency.audit.gaps import Blindness
 from residency.core.messages import one_line
 from residency.reporting.bounds import SERIES, Labels, Share, fit
+from residency.reporting.eviction import results_json
 from residency.reporting.status import Json
 
 _LONGEST: Final = 1024
@@ -32,7 +33,7 @@ def to_status(finding: Finding) -> Json:
         "state": str(finding.state),
         "count": finding.count,
         "examples": [_example(example) for example in finding.examples] or None,
-        "evictions": [{"result": str(result), "count": count} for result, count in finding.evictions] or None,
+        "evictions": results_json(finding.evictions) or None,
         "firstSeen": written(finding.first_seen),
         "lastSeen": written(finding.last_seen),
         "resolved": None if finding.resolved is None else written(finding.resolved),
